@@ -1,0 +1,3 @@
+//! StatsD name to Prometheus series.
+
+pub mod rules;
