@@ -6,4 +6,5 @@ pub mod go_duration;
 pub mod mapping;
 pub mod receive;
 pub mod registry;
+pub mod render;
 pub mod statsd;
