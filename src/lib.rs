@@ -3,8 +3,11 @@
 
 pub mod clock;
 pub mod go_duration;
+pub mod handles;
 pub mod mapping;
 pub mod receive;
 pub mod registry;
+pub mod relay;
 pub mod render;
 pub mod statsd;
+pub mod telemetry;

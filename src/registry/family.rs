@@ -67,12 +67,12 @@ impl Family {
         let mut vectors = self.vectors.lock().unwrap_or_else(PoisonError::into_inner);
         let place = vectors.binary_search_by(|vector| {
             let names = vector.label_names.iter().map(|name| &**name);
-            names.cmp(spec.labels.iter().map(|(name, _)| *name))
+            names.cmp(spec.labels.iter().map(|(name, _)| &**name))
         });
         match place {
             Ok(at) => (Arc::clone(&vectors[at]), false),
             Err(at) => {
-                let names = spec.labels.iter().map(|(name, _)| Box::from(*name));
+                let names = spec.labels.iter().map(|(name, _)| Box::from(&**name));
                 let vector = Arc::new(Vector {
                     label_names: names.collect(),
                     shape: spec.shape.clone(),

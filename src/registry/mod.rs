@@ -17,8 +17,10 @@ mod scalar;
 mod series;
 mod sorted;
 mod summary;
+#[cfg(test)]
+mod tests;
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -122,7 +124,7 @@ pub struct SeriesSpec<'a> {
     /// names from its first series on.
     pub shape: &'a Shape,
     /// Legal label names in ascending order, each once, with their values.
-    pub labels: &'a [(&'a str, &'a str)],
+    pub labels: &'a [(Cow<'a, str>, Cow<'a, str>)],
     /// Replaces the ttl of a series that exists.
     pub ttl: Ttl,
 }
@@ -222,6 +224,11 @@ impl Registry {
         self.live[kind as usize].load(Ordering::Relaxed)
     }
 
+    /// Series of all kinds that are on the page now.
+    pub fn live_total(&self) -> u64 {
+        Kind::ALL.iter().map(|kind| self.live(*kind)).sum()
+    }
+
     /// Series retired since start. Whoever keeps series looks here to learn
     /// that some of them may be gone.
     pub fn retired(&self) -> u64 {
@@ -276,7 +283,7 @@ impl Registry {
         if is_new {
             self.vectors[kind as usize].fetch_add(1, Ordering::Relaxed);
         }
-        let label_values = spec.labels.iter().map(|(_, value)| Box::from(*value));
+        let label_values = spec.labels.iter().map(|(_, value)| Box::from(&**value));
         let series = Arc::new(Series::new(
             Arc::clone(&family),
             vector,
@@ -378,7 +385,8 @@ impl Identity for SeriesSpec<'_> {
         self.labels.len()
     }
     fn label(&self, index: usize) -> (&str, &str) {
-        self.labels[index]
+        let (name, value) = &self.labels[index];
+        (name, value)
     }
 }
 

@@ -1,0 +1,373 @@
+//! All glob rules as one automaton.
+//!
+//! The patterns are put into a tree, one level a segment, where `*` is an edge
+//! of its own beside the literal ones. A name walks every path that fits it:
+//!
+//! ```text
+//!  rules  1  a.b.*        root ─a─┬─b─┬─*─ (1)
+//!         2  a.*.c                │   └─d─ (3)
+//!         3  a.b.d                └─*───c─ (2)
+//! ```
+//!
+//! `a.b.d` walks to (3) and (1); `a.b.c` to (1) and (2). In the default, ordered
+//! mode the rule that stands first in the file wins. With
+//! `glob_disable_ordering` the walk prefers literal edges and the first rule it
+//! meets wins: the most specific one, read from the left.
+//!
+//! Each node knows the lengths of the patterns below it and the first rule below
+//! it for each type, so that a walk turns back where nothing can be won. A node
+//! is visited at most once, so a walk is never longer than the tree is large.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+
+use crate::statsd::StatType;
+
+/// No rule, or none yet: later than every rule.
+const NO_RULE: u32 = u32::MAX;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Globs {
+    ordered: bool,
+    nodes: Vec<Node>,
+    patterns: HashMap<u32, Pattern, RandomState>,
+}
+
+#[derive(Debug)]
+struct Node {
+    literals: HashMap<Box<str>, usize, RandomState>,
+    star: Option<usize>,
+    /// Shortest and longest way from here to the end of a pattern, in segments.
+    remaining: (usize, usize),
+    /// The rule whose pattern ends here, by type.
+    rule: [u32; StatType::ALL.len()],
+    /// The first rule that ends here or below, by type.
+    first_below: [u32; StatType::ALL.len()],
+}
+
+#[derive(Debug)]
+struct Pattern {
+    segments: Box<[Box<str>]>,
+    stats: Box<[StatType]>,
+}
+
+impl Globs {
+    /// An automaton without rules.
+    pub fn new(ordered: bool) -> Globs {
+        Globs {
+            ordered,
+            nodes: vec![Node::new()],
+            patterns: HashMap::default(),
+        }
+    }
+
+    /// Adds the rule of index `rule`, which must be larger than those before;
+    /// `stat` restricts it to a type. Of equal patterns the first one counts.
+    pub fn add(&mut self, rule: u32, pattern: &str, stat: Option<StatType>) {
+        let segments: Box<[Box<str>]> = pattern.split('.').map(Box::from).collect();
+        let stats: Box<[StatType]> = match stat {
+            Some(stat) => Box::from([stat]),
+            None => Box::from(StatType::ALL),
+        };
+        let mut at = 0;
+        self.nodes[at].note(rule, &stats, segments.len());
+        for (index, segment) in segments.iter().enumerate() {
+            at = self.child(at, segment);
+            self.nodes[at].note(rule, &stats, segments.len() - index - 1);
+        }
+        for stat in &stats {
+            let end = &mut self.nodes[at].rule[*stat as usize];
+            *end = rule.min(*end);
+        }
+        self.patterns.insert(rule, Pattern { segments, stats });
+    }
+
+    /// Whether no rule was added.
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// The rule for a name, given as its segments.
+    pub fn find(&self, segments: &[&str], stat: StatType) -> Option<u32> {
+        self.walk(segments, stat, NO_RULE, |segment, node| {
+            node.literals.get(segment).copied()
+        })
+    }
+
+    /// The pieces of a name that a rule's stars match, in order.
+    pub fn captures<'n>(&self, rule: u32, segments: &[&'n str]) -> Vec<&'n str> {
+        let pattern = self.patterns.get(&rule);
+        let stars = pattern.into_iter().flat_map(|pattern| &pattern.segments);
+        segments
+            .iter()
+            .zip(stars)
+            .filter(|(_, star)| &***star == "*")
+            .map(|(segment, _)| *segment)
+            .collect()
+    }
+
+    /// An earlier rule that takes every name this rule could take, so that this
+    /// one is never reached. Never one in unordered mode.
+    pub fn shadow_of(&self, rule: u32) -> Option<u32> {
+        let pattern = self.patterns.get(&rule).filter(|_| self.ordered)?;
+        let segments: Vec<&str> = pattern.segments.iter().map(|segment| &**segment).collect();
+        let shadow = |stat: StatType| {
+            // Only a star covers a star.
+            self.walk(&segments, stat, rule, |segment, node| {
+                if segment == "*" {
+                    return None;
+                }
+                node.literals.get(segment).copied()
+            })
+        };
+        // Several rules may share the work; the last of them is named.
+        pattern
+            .stats
+            .iter()
+            .map(|stat| shadow(*stat))
+            .collect::<Option<Vec<u32>>>()?
+            .into_iter()
+            .max()
+    }
+
+    /// The rule that wins among those before `limit`, where `literal` says which
+    /// literal edge a segment may take besides the star.
+    fn walk(
+        &self,
+        segments: &[&str],
+        stat: StatType,
+        limit: u32,
+        literal: impl Fn(&str, &Node) -> Option<usize>,
+    ) -> Option<u32> {
+        let stat = stat as usize;
+        let mut best = limit;
+        // A stack instead of recursion: a datagram may hold 60,000 segments.
+        let mut open = vec![(0, 0)];
+        while let Some((at, depth)) = open.pop() {
+            let node = &self.nodes[at];
+            let left = segments.len() - depth;
+            let fits = node.remaining.0 <= left && left <= node.remaining.1;
+            if !fits || node.first_below[stat] >= best {
+                continue;
+            }
+            let Some(segment) = segments.get(depth) else {
+                best = best.min(node.rule[stat]);
+                if !self.ordered && best < limit {
+                    break;
+                }
+                continue;
+            };
+            // Last in, first out: the literal edge is walked first.
+            open.extend(node.star.map(|star| (star, depth + 1)));
+            open.extend(literal(segment, node).map(|child| (child, depth + 1)));
+        }
+        (best < limit).then_some(best)
+    }
+
+    fn child(&mut self, parent: usize, segment: &str) -> usize {
+        let new = self.nodes.len();
+        let node = &mut self.nodes[parent];
+        let child = if segment == "*" {
+            *node.star.get_or_insert(new)
+        } else {
+            *node.literals.entry(Box::from(segment)).or_insert(new)
+        };
+        if child == new {
+            self.nodes.push(Node::new());
+        }
+        child
+    }
+
+    /// The automaton as a Graphviz digraph, nodes numbered breadth first. Rules
+    /// are named by `name`.
+    pub fn to_dot(&self, name: impl Fn(u32) -> String) -> String {
+        let mut dot = String::from("digraph rules {\nrankdir=LR;\n0 [label=\"\",shape=point];\n");
+        let mut queue = std::collections::VecDeque::from([(0, 0)]);
+        let mut last = 0;
+        while let Some((at, number)) = queue.pop_front() {
+            let node = &self.nodes[at];
+            let mut edges: Vec<(&str, usize)> = node
+                .literals
+                .iter()
+                .map(|(segment, child)| (&**segment, *child))
+                .collect();
+            edges.sort_unstable();
+            edges.extend(node.star.map(|star| ("*", star)));
+            for (segment, child) in edges {
+                last += 1;
+                let mut rules: Vec<u32> = self.nodes[child].rule.to_vec();
+                rules.retain(|rule| *rule != NO_RULE);
+                rules.dedup();
+                let label = rules.into_iter().map(&name).collect::<Vec<_>>().join("\\n");
+                let style = if label.is_empty() {
+                    "shape=circle"
+                } else {
+                    "shape=box,style=filled,fillcolor=gray"
+                };
+                dot += &format!("{last} [label=\"{label}\",{style}];\n");
+                dot += &format!("{number} -> {last} [label=\"{segment}\"];\n");
+                queue.push_back((child, last));
+            }
+        }
+        dot + "}\n"
+    }
+}
+
+impl Node {
+    fn new() -> Node {
+        Node {
+            literals: HashMap::default(),
+            star: None,
+            remaining: (usize::MAX, 0),
+            rule: [NO_RULE; StatType::ALL.len()],
+            first_below: [NO_RULE; StatType::ALL.len()],
+        }
+    }
+
+    /// Notes that a pattern passes through with `remaining` segments to go.
+    fn note(&mut self, rule: u32, stats: &[StatType], remaining: usize) {
+        self.remaining.0 = self.remaining.0.min(remaining);
+        self.remaining.1 = self.remaining.1.max(remaining);
+        for stat in stats {
+            let first = &mut self.first_below[*stat as usize];
+            *first = rule.min(*first);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn globs(ordered: bool, patterns: &[&str]) -> Globs {
+        let mut globs = Globs::new(ordered);
+        for (index, pattern) in patterns.iter().enumerate() {
+            let (pattern, stat) = match pattern.split_once(' ') {
+                Some((pattern, "counter")) => (pattern, Some(StatType::Counter)),
+                Some((pattern, "gauge")) => (pattern, Some(StatType::Gauge)),
+                _ => (*pattern, None),
+            };
+            globs.add(index as u32, pattern, stat);
+        }
+        globs
+    }
+
+    fn find(globs: &Globs, name: &str) -> Option<u32> {
+        globs.find(&name.split('.').collect::<Vec<_>>(), StatType::Counter)
+    }
+
+    /// Patterns, then names with the index of the rule that takes them.
+    fn check(ordered: bool, patterns: &[&str], names: &[(&str, Option<u32>)]) {
+        let globs = globs(ordered, patterns);
+        for (name, rule) in names {
+            assert_eq!(find(&globs, name), *rule, "{name} in {patterns:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_in_the_file_wins() {
+        check(
+            true,
+            &["a.*.c", "a.b.*", "a.b.c", "*.b.c"],
+            &[
+                ("a.b.c", Some(0)),
+                ("a.x.c", Some(0)),
+                ("a.b.x", Some(1)),
+                ("x.b.c", Some(3)),
+                ("a.x.y", None),
+                ("a.b", None),
+                ("a.b.c.d", None),
+                ("", None),
+            ],
+        );
+        check(true, &["a.*", "a.b", "a.*"], &[("a.b", Some(0))]);
+    }
+
+    #[test]
+    fn a_rule_may_be_the_beginning_of_another() {
+        check(true, &["a.b.c", "a.b"], &[("a.b.c", Some(0)), ("a.b", Some(1))]);
+        check(true, &["a.*", "a"], &[("a.x", Some(0)), ("a", Some(1))]);
+    }
+
+    #[test]
+    fn without_order_the_most_specific_wins() {
+        check(
+            false,
+            &["a.*.*", "a.*.c", "a.b.d", "*.b.c"],
+            &[
+                ("a.b.d", Some(2)),
+                // The literal way is a dead end; the star is still tried.
+                ("a.b.c", Some(1)),
+                ("a.b.e", Some(0)),
+                ("x.b.c", Some(3)),
+            ],
+        );
+    }
+
+    #[test]
+    fn types_are_apart() {
+        check(true, &["a.* gauge", "a.b counter", "a.*"], &[("a.b", Some(1)), ("a.c", Some(2))]);
+    }
+
+    #[test]
+    fn stars_match_any_one_segment() {
+        check(true, &["*", "a.*"], &[("", Some(0)), ("a", Some(0)), ("a.", Some(1)), ("a.*", Some(1))]);
+        let globs = globs(true, &["a.*.c.*"]);
+        assert_eq!(globs.captures(0, &["a", "*", "c", ""]), ["*", ""]);
+    }
+
+    #[test]
+    fn long_names_do_not_hurt() {
+        let name = "a.".repeat(40_000);
+        check(true, &["a.*.*", "a.*"], &[(&name, None)]);
+    }
+
+    #[test]
+    fn rules_that_are_never_reached() {
+        for (patterns, expect) in [
+            (&["a.*", "a.b"][..], Some(0)),
+            (&["a.b", "a.*"], None),
+            (&["a.b", "a.b"], Some(0)),
+            (&["a.* gauge", "a.b"], None),
+            (&["a.* gauge", "a.b gauge"], Some(0)),
+            (&["a.*.c", "a.b.*"], None),
+        ] {
+            let last = patterns.len() as u32 - 1;
+            assert_eq!(globs(true, patterns).shadow_of(last), expect, "{patterns:?}");
+            assert_eq!(globs(false, patterns).shadow_of(last), None);
+        }
+    }
+
+    #[test]
+    fn the_dump_names_edges_and_rules() {
+        let dot = globs(true, &["a.*", "a.b"]).to_dot(|rule| format!("r{rule}"));
+        for part in ["0 -> 1 [label=\"a\"]", "1 -> 2 [label=\"b\"]", "label=\"r1\"", "label=\"*\""] {
+            assert!(dot.contains(part), "{part} in {dot}");
+        }
+    }
+
+    proptest! {
+        /// Ordered mode is "the first pattern that matches", nothing else.
+        #[test]
+        fn ordered_is_first_match(
+            patterns in prop::collection::vec("(a|b|\\*)(\\.(a|b|\\*)){0,3}", 1..12),
+            name in "(a|b|c)(\\.(a|b|c|)){0,3}",
+        ) {
+            let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+            let segments: Vec<&str> = name.split('.').collect();
+            let matches = |pattern: &&&str| {
+                let pattern: Vec<&str> = pattern.split('.').collect();
+                pattern.len() == segments.len()
+                    && pattern.iter().zip(&segments).all(|(p, s)| *p == "*" || p == s)
+            };
+            let first = patterns.iter().find(matches);
+            let expect = first.and_then(|first| patterns.iter().position(|p| p == first));
+            prop_assert_eq!(find(&globs(true, &patterns), &name), expect.map(|rule| rule as u32));
+            // And without order something matches exactly when something does.
+            prop_assert_eq!(find(&globs(false, &patterns), &name).is_some(), expect.is_some());
+        }
+    }
+}
