@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod go_duration;
 pub mod handles;
+pub mod http;
 pub mod mapping;
 pub mod receive;
 pub mod registry;
@@ -11,3 +12,4 @@ pub mod relay;
 pub mod render;
 pub mod statsd;
 pub mod telemetry;
+pub mod worker;
