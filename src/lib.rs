@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod go_duration;
+pub mod log;
 pub mod mapping;
 pub mod receive;
 pub mod registry;
