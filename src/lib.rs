@@ -1,6 +1,7 @@
 //! Pitot turns the StatsD datagrams of an Airflow cluster into a page that
 //! Prometheus scrapes.
 
+pub mod cli;
 pub mod clock;
 pub mod go_duration;
 pub mod log;
