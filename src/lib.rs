@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod go_duration;
 pub mod log;
 pub mod mapping;
