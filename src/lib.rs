@@ -1,10 +1,13 @@
 //! Pitot turns the StatsD datagrams of an Airflow cluster into a page that
 //! Prometheus scrapes.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod go_duration;
 pub mod handles;
 pub mod http;
+pub mod log;
 pub mod mapping;
 pub mod receive;
 pub mod registry;
