@@ -270,9 +270,9 @@ fn split(magnitude: f64) -> (f64, i32) {
 /// the last place off the true powers, so a value right at a bound falls into
 /// the same bucket as there.
 static BOUNDS: [f64; 1 << SCHEMA_MAX] = {
-    // 2^(1/2), 2^(1/4) and so on; the first is the number below the nearest.
+    // 2^(1/2), 2^(1/4) and so on; the first is one unit too small there.
     const FACTORS: [f64; SCHEMA_MAX as usize] = [
-        1.414_213_562_373_095,
+        std::f64::consts::SQRT_2.next_down(),
         1.189_207_115_002_721,
         1.090_507_732_665_257_7,
         1.044_273_782_427_413_8,
