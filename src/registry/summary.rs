@@ -137,8 +137,10 @@ impl SummaryReading {
     /// are NaN if the window is empty.
     ///
     /// The value of quantile `q` of `n` observations is the one that
-    /// `max(ceil(q × n), 1)` of them do not exceed: exactly, while every slot
-    /// of the window is exact, else see [`Sketch`].
+    /// `max(ceil(q × n), 1)` of them do not exceed. It is exact for fewer than
+    /// 500 observations and for more of few different values; for busier
+    /// windows it comes from two-digit hdrhistograms and is within 0.8 % of
+    /// that value, if that is not a hundred thousand times below the median.
     pub fn quantiles(&self) -> Vec<(f64, f64)> {
         let cells = self.cells();
         let total = cells.iter().map(|cell| cell.count).sum();
@@ -480,7 +482,7 @@ mod tests {
             let mut uniform = uniform;
             move || (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()
         };
-        let mut normal_too = normal;
+        let mut exponent = normal;
         check_ranks("uniform", uniform);
         check_ranks("shifted", || 1000.0 + 10.0 * uniform());
         check_ranks("negative", || -uniform());
@@ -498,7 +500,7 @@ mod tests {
             }
         });
         check_ranks("normal", normal);
-        check_ranks("log-normal", || (2.0 * normal_too()).exp());
+        check_ranks("log-normal", || (2.0 * exponent()).exp());
     }
 
     /// An observation after some time: milliseconds, value, count.
