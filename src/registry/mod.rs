@@ -8,7 +8,7 @@
 //! Who waits for whom: updating a series takes no lock. Finding one that exists
 //! takes a shard of a [`DashMap`] for a moment. Creating and retiring are rare
 //! and take one mutex each time. A scrape takes none of these while it renders:
-//! it works on sorted snapshots that it makes itself ([`sorted`]).
+//! it works on sorted snapshots that it makes itself (`sorted`).
 
 mod expiry;
 mod family;

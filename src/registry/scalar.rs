@@ -19,7 +19,7 @@ pub struct Counter {
 impl Counter {
     /// Adds `value`, which must not be negative.
     pub fn add(&self, value: f64) {
-        debug_assert!(!(value < 0.0), "{value}");
+        debug_assert!(value.is_nan() || value >= 0.0, "{value}");
         // Above 2^64 the conversion saturates and would compare equal.
         let whole = value as u64;
         if whole as f64 == value && whole != u64::MAX {

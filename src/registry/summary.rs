@@ -31,7 +31,7 @@ const AGE_BUCKETS_MAX: u32 = 60;
 /// So many observations, less one, a slot keeps exactly whatever their values;
 /// beyond, it stays exact while at most half as many are different. The Go
 /// client is exact below 500 in a window.
-const EXACT_MAX: usize = 512;
+const EXACT_MAX: usize = 2048;
 
 /// Sum and count since creation, observations of the window.
 #[derive(Debug)]
