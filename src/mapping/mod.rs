@@ -1,3 +1,4 @@
 //! StatsD name to Prometheus series.
 
+pub mod go_regex;
 pub mod rules;
