@@ -2,3 +2,4 @@
 
 pub mod go_regex;
 pub mod rules;
+pub mod template;
