@@ -1,5 +1,6 @@
 //! StatsD name to Prometheus series.
 
 pub mod go_regex;
+pub mod regexes;
 pub mod rules;
 pub mod template;
