@@ -224,7 +224,11 @@ mod tests {
             handles.insert(&parts(&format!("n{name}:1|c")), dropped(1), 0);
         }
         assert_eq!(handles.len(), 10);
-        handles.insert(&parts(&format!("{}:1|c", "n".repeat(KEY_BYTES_MAX))), dropped(1), 0);
+        handles.insert(
+            &parts(&format!("{}:1|c", "n".repeat(KEY_BYTES_MAX))),
+            dropped(1),
+            0,
+        );
         assert_eq!(handles.len(), 10);
         let mut off = Handles::new(false);
         off.insert(&parts("a:1|c"), dropped(1), 0);

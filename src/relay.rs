@@ -231,7 +231,9 @@ mod tests {
     /// Relays lines in batches and returns the datagrams that arrived.
     fn relayed(packet_len_max: u64, batches: &[&[&str]]) -> (Vec<String>, Telemetry) {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         let telemetry = Telemetry::new(false);
         let options = Options {
             target: server.local_addr().unwrap(),
@@ -259,7 +261,10 @@ mod tests {
 
     fn count(telemetry: &Telemetry, name: &str) -> f64 {
         let families = telemetry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap();
+        let family = families
+            .iter()
+            .find(|family| family.name() == name)
+            .unwrap();
         family.get_metric()[0].get_counter().get_value()
     }
 
@@ -267,15 +272,24 @@ mod tests {
     fn lines_share_datagrams_up_to_the_length() {
         let (datagrams, telemetry) = relayed(12, &[&["a:1|c", "", "b:1|c"], &["c:1|c", "d"]]);
         assert_eq!(datagrams, ["a:1|c\nb:1|c\n", "c:1|c\nd\n"]);
-        assert_eq!(count(&telemetry, "statsd_exporter_relay_packets_total"), 2.0);
-        assert_eq!(count(&telemetry, "statsd_exporter_relay_lines_relayed_total"), 4.0);
+        assert_eq!(
+            count(&telemetry, "statsd_exporter_relay_packets_total"),
+            2.0
+        );
+        assert_eq!(
+            count(&telemetry, "statsd_exporter_relay_lines_relayed_total"),
+            4.0
+        );
     }
 
     #[test]
     fn long_lines_are_counted_and_left_out() {
         let (datagrams, telemetry) = relayed(6, &[&["a:10|c", "b:1|c"]]);
         assert_eq!(datagrams, ["b:1|c\n"]);
-        assert_eq!(count(&telemetry, "statsd_exporter_relay_long_lines_total"), 1.0);
+        assert_eq!(
+            count(&telemetry, "statsd_exporter_relay_long_lines_total"),
+            1.0
+        );
     }
 
     #[test]

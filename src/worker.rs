@@ -217,7 +217,11 @@ impl Worker {
             }
             Mapped::Series(plan) => plan,
         };
-        let counted = if plan.mapped { Count::Mapped } else { Count::Unmapped };
+        let counted = if plan.mapped {
+            Count::Mapped
+        } else {
+            Count::Unmapped
+        };
         let is_illegal = is_illegal(sample.stat, sample.value * plan.scale);
         let refused = if is_illegal {
             Count::IllegalNegativeCounter
@@ -229,7 +233,9 @@ impl Worker {
                 Err(Refusal::Conflict) => {
                     self.counts[counted] += sample.count;
                     let stat = sample.stat.as_str();
-                    self.shared.telemetry.conflict(stat, &plan.name, sample.count);
+                    self.shared
+                        .telemetry
+                        .conflict(stat, &plan.name, sample.count);
                     return None;
                 }
             }
@@ -263,7 +269,11 @@ impl Worker {
     fn settle(&mut self) {
         let now = self.now;
         for _ in 0..STASH_TRIES {
-            self.stash.retain(|stashed| !stashed.series.try_observe(stashed.value, stashed.count, now));
+            self.stash.retain(|stashed| {
+                !stashed
+                    .series
+                    .try_observe(stashed.value, stashed.count, now)
+            });
             if self.stash.is_empty() {
                 break;
             }
@@ -359,7 +369,11 @@ impl Desk<'_> {
         if !is_illegal {
             series.touch(self.now)?;
         }
-        let counted = if handle.mapped { Count::Mapped } else { Count::Unmapped };
+        let counted = if handle.mapped {
+            Count::Mapped
+        } else {
+            Count::Unmapped
+        };
         self.counts[counted] += event.count;
         if is_illegal {
             self.counts[Count::IllegalNegativeCounter] += 1;

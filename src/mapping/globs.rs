@@ -84,11 +84,6 @@ impl Globs {
         self.patterns.insert(rule, Pattern { segments, stats });
     }
 
-    /// Whether no rule was added.
-    pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
-    }
-
     /// The rule for a name, given as its segments.
     pub fn find(&self, segments: &[&str], stat: StatType) -> Option<u32> {
         self.walk(segments, stat, NO_RULE, |segment, node| {
@@ -288,7 +283,11 @@ mod tests {
 
     #[test]
     fn a_rule_may_be_the_beginning_of_another() {
-        check(true, &["a.b.c", "a.b"], &[("a.b.c", Some(0)), ("a.b", Some(1))]);
+        check(
+            true,
+            &["a.b.c", "a.b"],
+            &[("a.b.c", Some(0)), ("a.b", Some(1))],
+        );
         check(true, &["a.*", "a"], &[("a.x", Some(0)), ("a", Some(1))]);
     }
 
@@ -309,12 +308,25 @@ mod tests {
 
     #[test]
     fn types_are_apart() {
-        check(true, &["a.* gauge", "a.b counter", "a.*"], &[("a.b", Some(1)), ("a.c", Some(2))]);
+        check(
+            true,
+            &["a.* gauge", "a.b counter", "a.*"],
+            &[("a.b", Some(1)), ("a.c", Some(2))],
+        );
     }
 
     #[test]
     fn stars_match_any_one_segment() {
-        check(true, &["*", "a.*"], &[("", Some(0)), ("a", Some(0)), ("a.", Some(1)), ("a.*", Some(1))]);
+        check(
+            true,
+            &["*", "a.*"],
+            &[
+                ("", Some(0)),
+                ("a", Some(0)),
+                ("a.", Some(1)),
+                ("a.*", Some(1)),
+            ],
+        );
         let globs = globs(true, &["a.*.c.*"]);
         assert_eq!(globs.captures(0, &["a", "*", "c", ""]), ["*", ""]);
     }
@@ -336,7 +348,11 @@ mod tests {
             (&["a.*.c", "a.b.*"], None),
         ] {
             let last = patterns.len() as u32 - 1;
-            assert_eq!(globs(true, patterns).shadow_of(last), expect, "{patterns:?}");
+            assert_eq!(
+                globs(true, patterns).shadow_of(last),
+                expect,
+                "{patterns:?}"
+            );
             assert_eq!(globs(false, patterns).shadow_of(last), None);
         }
     }
@@ -344,7 +360,12 @@ mod tests {
     #[test]
     fn the_dump_names_edges_and_rules() {
         let dot = globs(true, &["a.*", "a.b"]).to_dot(|rule| format!("r{rule}"));
-        for part in ["0 -> 1 [label=\"a\"]", "1 -> 2 [label=\"b\"]", "label=\"r1\"", "label=\"*\""] {
+        for part in [
+            "0 -> 1 [label=\"a\"]",
+            "1 -> 2 [label=\"b\"]",
+            "label=\"r1\"",
+            "label=\"*\"",
+        ] {
             assert!(dot.contains(part), "{part} in {dot}");
         }
     }

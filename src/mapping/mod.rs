@@ -20,6 +20,7 @@ mod verdict;
 mod yaml;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use self::escape::escape;
@@ -51,6 +52,7 @@ pub struct Mapper {
 /// The rules of one file, by their index in [`Mapper::rules`].
 #[derive(Debug)]
 struct Layer {
+    rules: Range<usize>,
     globs: Globs,
     regexes: Regexes,
 }
@@ -125,6 +127,7 @@ impl Mapper {
     }
 
     fn add_layer(&mut self, file: &Arc<str>, content: RuleFile) -> Result<(), ConfigError> {
+        let first = self.rules.len();
         let mut globs = Globs::new(!content.defaults.glob_disable_ordering);
         let mut regexes = Vec::new();
         for text in content.rules {
@@ -153,6 +156,7 @@ impl Mapper {
             regexes.extend(regex.map(|regex| (index, regex)));
         }
         self.layers.push(Layer {
+            rules: first..self.rules.len(),
             globs,
             regexes: Regexes::new(regexes),
         });
@@ -167,9 +171,9 @@ impl Mapper {
     /// Rules that are never reached, each with the one that stands before it.
     pub fn shadowed(&self) -> impl Iterator<Item = (&Rule, &Rule)> {
         self.layers.iter().flat_map(|layer| {
-            (0..self.rules.len() as u32).filter_map(|rule| {
-                let shadow = layer.globs.shadow_of(rule)?;
-                Some((&self.rules[rule as usize], &self.rules[shadow as usize]))
+            layer.rules.clone().filter_map(|rule| {
+                let shadow = layer.globs.shadow_of(rule as u32)?;
+                Some((&self.rules[rule], &self.rules[shadow as usize]))
             })
         })
     }
@@ -281,6 +285,16 @@ impl<'n> Captures<'n> {
             Captures::Glob(_, stars) => stars.get(group - 1).copied(),
             Captures::Regex(captures) => captures.get(group).map(|found| found.as_str()),
         }
+    }
+
+    /// All groups from the first on.
+    fn all(&self) -> Vec<String> {
+        let count = match self {
+            Captures::Glob(_, stars) => stars.len(),
+            Captures::Regex(captures) => captures.len() - 1,
+        };
+        let group = |group| self.get(group).unwrap_or_default().to_owned();
+        (1..=count).map(group).collect()
     }
 
     fn expand<'a>(&self, template: &'a Template) -> Cow<'a, str> {

@@ -45,7 +45,9 @@ fn ask(
         help: &Arc::from("help"),
         shape: &shape(kind),
         labels: &labels,
-        ttl: ttl.map_or(Ttl::Never, |seconds| Ttl::After(Duration::from_secs(seconds))),
+        ttl: ttl.map_or(Ttl::Never, |seconds| {
+            Ttl::After(Duration::from_secs(seconds))
+        }),
     };
     registry.series(&spec, registry.clock().now())
 }
@@ -54,8 +56,14 @@ fn page(registry: &Registry) -> Vec<String> {
     let mut page = Vec::new();
     for family in registry.families().iter() {
         for series in family.series().iter() {
-            let labels = series.labels().map(|(name, value)| format!("{name}={value}"));
-            page.push(format!("{}{{{}}}", family.name, labels.collect::<Vec<_>>().join(",")));
+            let labels = series
+                .labels()
+                .map(|(name, value)| format!("{name}={value}"));
+            page.push(format!(
+                "{}{{{}}}",
+                family.name,
+                labels.collect::<Vec<_>>().join(",")
+            ));
         }
     }
     page
@@ -73,7 +81,13 @@ fn the_same_name_and_labels_are_one_series() {
     let again = ask(&registry, "m", Kind::Counter, None, &[("a", "1")]).unwrap();
     let other = ask(&registry, "m", Kind::Counter, None, &[("a", "2")]).unwrap();
     assert!(Arc::ptr_eq(&a, &again) && !Arc::ptr_eq(&a, &other));
-    assert_eq!((registry.vectors(Kind::Counter), registry.live(Kind::Counter)), (1, 2));
+    assert_eq!(
+        (
+            registry.vectors(Kind::Counter),
+            registry.live(Kind::Counter)
+        ),
+        (1, 2)
+    );
 }
 
 #[test]
@@ -92,7 +106,15 @@ fn the_page_is_ordered_by_label_count_then_values() {
     }
     assert_eq!(
         page(&registry),
-        ["C{}", "a{}", "a{z=0}", "a{a=1}", "a{b=1}", "a{z=1,y=0}", "b{}"]
+        [
+            "C{}",
+            "a{}",
+            "a{z=0}",
+            "a{a=1}",
+            "a{b=1}",
+            "a{z=1,y=0}",
+            "b{}"
+        ]
     );
 }
 
@@ -125,7 +147,11 @@ fn names_that_would_spoil_the_page_are_refused() {
         let registry = registry();
         ask(&registry, first.0, first.1, None, &[]).unwrap();
         let got = ask(&registry, second.0, second.1, None, &[]);
-        let expect = if allowed { Ok(()) } else { Err(Refusal::Conflict) };
+        let expect = if allowed {
+            Ok(())
+        } else {
+            Err(Refusal::Conflict)
+        };
         assert_eq!(got.map(drop), expect, "{first:?} then {second:?}");
     }
 }
@@ -144,7 +170,11 @@ fn labels_that_the_page_needs_are_refused() {
         (Counter, "le", true),
     ] {
         let got = ask(&registry(), "m", kind, None, &[(label, "v")]);
-        let expect = if allowed { Ok(()) } else { Err(Refusal::ReservedLabelName) };
+        let expect = if allowed {
+            Ok(())
+        } else {
+            Err(Refusal::ReservedLabelName)
+        };
         assert_eq!(got.map(drop), expect, "{kind:?} {label}");
     }
     let registry = registry();
@@ -182,7 +212,12 @@ fn silent_series_expire() {
 #[test]
 fn a_ttl_may_change_while_the_series_lives() {
     let registry = registry();
-    for (ttl, survives) in [(None, true), (Some(5), true), (Some(100), true), (Some(1), false)] {
+    for (ttl, survives) in [
+        (None, true),
+        (Some(5), true),
+        (Some(100), true),
+        (Some(1), false),
+    ] {
         ask(&registry, "m", Kind::Gauge, ttl, &[]).unwrap();
         pass(&registry, 3);
         assert_eq!(!page(&registry).is_empty(), survives, "{ttl:?}");
@@ -204,7 +239,13 @@ fn a_name_without_series_may_change_its_type() {
     // The old vector is known again within the grace period.
     ask(&registry, "n", Kind::Counter, None, &[]).unwrap();
     assert_eq!(page(&registry), ["m{}", "n{}", "n_count{}"]);
-    assert_eq!((registry.vectors(Kind::Counter), registry.vectors(Kind::Gauge)), (3, 1));
+    assert_eq!(
+        (
+            registry.vectors(Kind::Counter),
+            registry.vectors(Kind::Gauge)
+        ),
+        (3, 1)
+    );
 }
 
 #[test]

@@ -142,6 +142,8 @@ fn name_and_value(label: &LabelPair) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::clock::Clock;
     use crate::registry::{HistogramOptions, SeriesSpec, Shape, SummaryOptions, Ttl};
@@ -175,11 +177,15 @@ mod tests {
             Shape::Summary(_) => "back\\slash \"quoted\"\nsecond line",
             _ => HELP,
         };
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(name, value)| (Cow::Borrowed(*name), Cow::Borrowed(*value)))
+            .collect();
         let spec = SeriesSpec {
             name,
             help: &Arc::from(help),
             shape,
-            labels,
+            labels: &labels,
             ttl: Ttl::After(Duration::from_secs(60)),
         };
         let now = registry.clock().now();

@@ -75,7 +75,11 @@ struct CountFamily {
     members: &'static [(Count, &'static str)],
 }
 
-const fn single(name: &'static str, help: &'static str, member: &'static [(Count, &'static str)]) -> CountFamily {
+const fn single(
+    name: &'static str,
+    help: &'static str,
+    member: &'static [(Count, &'static str)],
+) -> CountFamily {
     CountFamily {
         name,
         help,
@@ -135,8 +139,14 @@ const FAMILIES: &[CountFamily] = &[
         members: &[
             (Count::MalformedLine, "malformed_line"),
             (Count::MixedTaggingStyles, "mixed_tagging_styles"),
-            (Count::NotEnoughPartsAfterColon, "not_enough_parts_after_colon"),
-            (Count::InvalidExtendedAggregateType, "invalid_extended_aggregate_type"),
+            (
+                Count::NotEnoughPartsAfterColon,
+                "not_enough_parts_after_colon",
+            ),
+            (
+                Count::InvalidExtendedAggregateType,
+                "invalid_extended_aggregate_type",
+            ),
             (Count::MalformedComponent, "malformed_component"),
             (Count::MalformedValue, "malformed_value"),
             (Count::InvalidSampleFactor, "invalid_sample_factor"),
@@ -301,7 +311,10 @@ impl SharedCounts {
 
 /// Names of all families made of counts.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().chain(CACHE_FAMILIES).map(|family| family.name)
+    FAMILIES
+        .iter()
+        .chain(CACHE_FAMILIES)
+        .map(|family| family.name)
 }
 
 /// The families, summed over all workers.
@@ -315,7 +328,10 @@ pub(super) fn collect(workers: &[Arc<SharedCounts>], with_cache: bool) -> Vec<Me
         .iter()
         .chain(cache_families)
         .map(|wanted| {
-            let members = wanted.members.iter().map(|(count, value)| (sum(*count), *value));
+            let members = wanted
+                .members
+                .iter()
+                .map(|(count, value)| (sum(*count), *value));
             let samples: Vec<(Vec<(&str, &str)>, f64)> = if wanted.label.is_empty() {
                 members.map(|(sum, _)| (vec![], sum as f64)).collect()
             } else {
@@ -352,7 +368,10 @@ mod tests {
         let reasons = errors.into_iter().flat_map(|family| family.members);
         for (reason, (count, value)) in LineError::ALL.iter().zip(reasons) {
             assert_eq!(reason.as_str(), *value);
-            assert_eq!(*count as usize, Count::MalformedLine as usize + *reason as usize);
+            assert_eq!(
+                *count as usize,
+                Count::MalformedLine as usize + *reason as usize
+            );
         }
     }
 
@@ -366,9 +385,17 @@ mod tests {
             shared.publish(&counts);
         }
         let families = collect(&workers, false);
-        let lines = families.iter().find(|f| f.name() == "statsd_exporter_lines_total");
-        assert_eq!(lines.unwrap().get_metric()[0].get_counter().get_value(), 6.0);
-        let events = families.iter().find(|f| f.name() == "statsd_exporter_events_total").unwrap();
+        let lines = families
+            .iter()
+            .find(|f| f.name() == "statsd_exporter_lines_total");
+        assert_eq!(
+            lines.unwrap().get_metric()[0].get_counter().get_value(),
+            6.0
+        );
+        let events = families
+            .iter()
+            .find(|f| f.name() == "statsd_exporter_events_total")
+            .unwrap();
         assert_eq!(events.get_metric().len(), 1, "only what was counted");
         assert!(!families.iter().any(|f| f.name().contains("cache")));
     }

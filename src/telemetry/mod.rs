@@ -112,10 +112,11 @@ impl Telemetry {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let key = (name.to_owned(), stat);
-        let known = names.contains(&key)
-            || (names.len() < CONFLICT_NAMES_MAX && names.insert(key));
+        let known = names.contains(&key) || (names.len() < CONFLICT_NAMES_MAX && names.insert(key));
         let name = if known { name } else { "" };
-        self.conflicts.with_label_values(&[stat, name]).inc_by(count);
+        self.conflicts
+            .with_label_values(&[stat, name])
+            .inc_by(count);
     }
 
     /// Counts a reload.
@@ -217,7 +218,13 @@ fn counter_vec(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
 /// The reference's labels, so that queries on them go on working.
 fn build_info() -> IntGaugeVec {
     const LABELS: [&str; 7] = [
-        "branch", "goarch", "goos", "goversion", "revision", "tags", "version",
+        "branch",
+        "goarch",
+        "goos",
+        "goversion",
+        "revision",
+        "tags",
+        "version",
     ];
     let info = IntGaugeVec::new(
         Opts::new(
@@ -268,8 +275,14 @@ mod tests {
         telemetry.reloaded(false);
         assert_eq!(value(&telemetry, reloads, "success"), Some(1.0));
         assert_eq!(value(&telemetry, reloads, "failure"), Some(2.0));
-        assert_eq!(value(&telemetry, "statsd_exporter_lines_total", ""), Some(0.0));
-        assert_eq!(value(&telemetry, "statsd_exporter_build_info", ""), Some(1.0));
+        assert_eq!(
+            value(&telemetry, "statsd_exporter_lines_total", ""),
+            Some(0.0)
+        );
+        assert_eq!(
+            value(&telemetry, "statsd_exporter_build_info", ""),
+            Some(1.0)
+        );
     }
 
     #[test]
@@ -294,7 +307,13 @@ mod tests {
         for family in telemetry.gather() {
             assert!(is_reserved(family.name()), "{}", family.name());
         }
-        for name in ["a", "statsd_exporter_x", "process_x", "pito", "go_goroutines"] {
+        for name in [
+            "a",
+            "statsd_exporter_x",
+            "process_x",
+            "pito",
+            "go_goroutines",
+        ] {
             assert!(!is_reserved(name), "{name}");
         }
         assert!(is_reserved("pitot_anything"));

@@ -130,7 +130,10 @@ mod tests {
         let names: Vec<&str> = families.iter().map(MetricFamily::name).collect();
         assert_eq!(names, super::names().collect::<Vec<_>>());
         let gauge = |name: &str| {
-            let family = families.iter().find(|family| family.name() == name).unwrap();
+            let family = families
+                .iter()
+                .find(|family| family.name() == name)
+                .unwrap();
             family.get_metric()[0].get_gauge().get_value()
         };
         assert!(gauge("process_resident_memory_bytes") > 1e5);

@@ -1,0 +1,112 @@
+//! Why each rule took a name or did not: what `explain` shows.
+
+use super::rules::MatchType;
+use super::{Mapper, Rule};
+use crate::statsd::StatType;
+
+/// What a rule made of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<'m> {
+    /// It takes the name; what its stars or groups captured, from `$1` on.
+    Takes(Vec<String>),
+    /// It would, but only takes samples of another type.
+    OtherType(StatType),
+    /// Its pattern has another number of segments.
+    OtherLength {
+        /// Segments of the pattern.
+        pattern: usize,
+        /// Segments of the name.
+        name: usize,
+    },
+    /// A segment differs, the first that does.
+    OtherSegment {
+        /// Counting from 1.
+        at: usize,
+        /// What the pattern has there.
+        pattern: &'m str,
+        /// What the name has there.
+        name: String,
+    },
+    /// Its regular expression is not found in the name.
+    NotFound,
+    /// It would, but a rule that stands before it does.
+    ComesLater(&'m str, usize),
+    /// It would, but a rule whose pattern is more specific does.
+    LessSpecific(&'m str, usize),
+    /// It would, but it is a regex rule and a glob rule does.
+    GlobFirst(&'m str, usize),
+}
+
+impl Mapper {
+    /// Every rule with its verdict on a name, in the order of
+    /// [`Mapper::rules`].
+    pub fn verdicts<'m>(&'m self, name: &str, stat: StatType) -> Vec<(&'m Rule, Verdict<'m>)> {
+        let mismatches = self.rules.iter().map(|rule| rule.glob_mismatch(name));
+        let mut mismatches: Vec<Option<Verdict<'m>>> = mismatches.collect();
+        for (rule, found) in self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.regexes.each(name))
+        {
+            mismatches[rule] = (!found).then_some(Verdict::NotFound);
+        }
+        let winner = self.find(name, stat);
+        let verdict = |(index, mismatch): (usize, Option<Verdict<'m>>)| {
+            let rule = &self.rules[index];
+            let verdict = match (mismatch, rule.text.stat, &winner) {
+                (Some(mismatch), ..) => mismatch,
+                (None, Some(only), _) if only != stat => Verdict::OtherType(only),
+                (None, _, Some((winner, _))) if *winner != index => self.beaten(index, *winner),
+                (None, _, Some((_, captures))) => Verdict::Takes(captures.all()),
+                (None, _, None) => unreachable!("a rule that fits takes the name"),
+            };
+            (rule, verdict)
+        };
+        mismatches.into_iter().enumerate().map(verdict).collect()
+    }
+
+    /// Why a rule that fits a name leaves it to another one.
+    fn beaten(&self, rule: usize, winner: usize) -> Verdict<'_> {
+        let other = &self.rules[winner];
+        let (file, line) = (&*other.file, other.text.line);
+        let same_file = self
+            .layers
+            .iter()
+            .any(|layer| layer.rules.contains(&rule) && layer.rules.contains(&winner));
+        if same_file && other.text.match_type != self.rules[rule].text.match_type {
+            Verdict::GlobFirst(file, line)
+        } else if rule < winner {
+            Verdict::LessSpecific(file, line)
+        } else {
+            Verdict::ComesLater(file, line)
+        }
+    }
+}
+
+impl Rule {
+    /// Why a glob does not fit a name; `None` if it does, or is no glob.
+    fn glob_mismatch(&self, name: &str) -> Option<Verdict<'_>> {
+        if self.text.match_type != MatchType::Glob {
+            return None;
+        }
+        let count = |text: &str| text.split('.').count();
+        if count(&self.text.pattern) != count(name) {
+            return Some(Verdict::OtherLength {
+                pattern: count(&self.text.pattern),
+                name: count(name),
+            });
+        }
+        let mut pairs = self
+            .text
+            .pattern
+            .split('.')
+            .zip(name.split('.'))
+            .enumerate();
+        let (at, (pattern, name)) = pairs.find(|(_, (p, n))| *p != "*" && p != n)?;
+        Some(Verdict::OtherSegment {
+            at: at + 1,
+            pattern,
+            name: name.to_owned(),
+        })
+    }
+}
