@@ -4,11 +4,13 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod explain;
 pub mod go_duration;
 pub mod handles;
 pub mod http;
 pub mod log;
 pub mod mapping;
+pub mod panics;
 pub mod receive;
 pub mod registry;
 pub mod relay;

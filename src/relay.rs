@@ -227,6 +227,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::BuildInfo;
 
     /// Relays lines in batches and returns the datagrams that arrived.
     fn relayed(packet_len_max: u64, batches: &[&[&str]]) -> (Vec<String>, Telemetry) {
@@ -234,7 +235,7 @@ mod tests {
         server
             .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
-        let telemetry = Telemetry::new(false);
+        let telemetry = Telemetry::new(&BuildInfo::default(), false);
         let options = Options {
             target: server.local_addr().unwrap(),
             target_text: "there".into(),
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_target_that_fails_is_counted() {
-        let telemetry = Telemetry::new(false);
+        let telemetry = Telemetry::new(&BuildInfo::default(), false);
         let options = Options {
             // Port 0 cannot be sent to.
             target: ([127, 0, 0, 1], 0).into(),

@@ -50,6 +50,20 @@ pub fn is_reserved(name: &str) -> bool {
                 .any(|own| own == name))
 }
 
+/// The labels of `statsd_exporter_build_info`, which are the reference's, so
+/// that queries on them go on working.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "each is a label of the family")]
+pub struct BuildInfo<'a> {
+    pub branch: &'a str,
+    pub goarch: &'a str,
+    pub goos: &'a str,
+    pub goversion: &'a str,
+    pub revision: &'a str,
+    pub tags: &'a str,
+    pub version: &'a str,
+}
+
 /// Our own families.
 pub struct Telemetry {
     registry: prometheus::Registry,
@@ -62,7 +76,7 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Telemetry without workers. `with_cache` shows the cache's families.
-    pub fn new(with_cache: bool) -> Telemetry {
+    pub fn new(build: &BuildInfo<'_>, with_cache: bool) -> Telemetry {
         let workers: Arc<Mutex<Vec<Arc<SharedCounts>>>> = Arc::default();
         let telemetry = Telemetry {
             registry: prometheus::Registry::new(),
@@ -87,7 +101,7 @@ impl Telemetry {
         telemetry.register(telemetry.conflicts.clone());
         telemetry.register(telemetry.reloads.clone());
         telemetry.register(telemetry.loaded_mappings.clone());
-        telemetry.register(build_info());
+        telemetry.register(build.family());
         telemetry.register_computed("process", process::collect);
         telemetry.register_computed("counts", move || {
             let workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,6 +209,28 @@ pub fn family(
     family
 }
 
+impl BuildInfo<'_> {
+    fn family(&self) -> IntGaugeVec {
+        let labels = [
+            ("branch", self.branch),
+            ("goarch", self.goarch),
+            ("goos", self.goos),
+            ("goversion", self.goversion),
+            ("revision", self.revision),
+            ("tags", self.tags),
+            ("version", self.version),
+        ];
+        let opts = Opts::new(
+            "statsd_exporter_build_info",
+            "Constant 1, labelled by what Pitot was built from.",
+        );
+        let info = IntGaugeVec::new(opts, &labels.map(|(name, _)| name))
+            .expect("constant names are legal");
+        info.with_label_values(&labels.map(|(_, value)| value)).set(1);
+        info
+    }
+}
+
 /// Families from a function. The description only serves to tell it apart.
 struct Computed<F> {
     desc: Desc,
@@ -215,43 +251,6 @@ fn counter_vec(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).expect("constant names are legal")
 }
 
-/// The reference's labels, so that queries on them go on working.
-fn build_info() -> IntGaugeVec {
-    const LABELS: [&str; 7] = [
-        "branch",
-        "goarch",
-        "goos",
-        "goversion",
-        "revision",
-        "tags",
-        "version",
-    ];
-    let info = IntGaugeVec::new(
-        Opts::new(
-            "statsd_exporter_build_info",
-            "Constant 1, labelled by what Pitot was built from.",
-        ),
-        &LABELS,
-    )
-    .expect("constant names are legal");
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let values = [
-        "",
-        architecture,
-        std::env::consts::OS,
-        concat!("rustc", env!("CARGO_PKG_RUST_VERSION")),
-        "",
-        "",
-        env!("CARGO_PKG_VERSION"),
-    ];
-    info.with_label_values(&values).set(1);
-    info
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,7 +266,7 @@ mod tests {
 
     #[test]
     fn labelled_families_appear_when_first_used() {
-        let telemetry = Telemetry::new(true);
+        let telemetry = Telemetry::new(&BuildInfo::default(), true);
         let reloads = "statsd_exporter_config_reloads_total";
         assert_eq!(value(&telemetry, reloads, ""), None);
         telemetry.reloaded(true);
@@ -287,7 +286,7 @@ mod tests {
 
     #[test]
     fn conflicting_names_are_bounded() {
-        let telemetry = Telemetry::new(true);
+        let telemetry = Telemetry::new(&BuildInfo::default(), true);
         for name in 0..CONFLICT_NAMES_MAX + 5 {
             telemetry.conflict("gauge", &format!("m{name}"), 1);
         }
@@ -302,7 +301,7 @@ mod tests {
 
     #[test]
     fn own_names_are_reserved() {
-        let telemetry = Telemetry::new(true);
+        let telemetry = Telemetry::new(&BuildInfo::default(), true);
         telemetry.reloaded(true);
         for family in telemetry.gather() {
             assert!(is_reserved(family.name()), "{}", family.name());
