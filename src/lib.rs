@@ -8,3 +8,4 @@ pub mod receive;
 pub mod registry;
 pub mod render;
 pub mod statsd;
+pub mod sys;
