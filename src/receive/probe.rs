@@ -160,7 +160,7 @@ mod tests {
     /// What a thread sees to which setting up a ring fails with `errno`.
     fn check(errno: i32, remedy: &str) {
         let probes = std::thread::spawn(move || {
-            seccomp::deny_io_uring(errno as u16).unwrap();
+            seccomp::deny_io_uring(errno).unwrap();
             (probe(BackendChoice::Auto), probe(BackendChoice::IoUring))
         });
         let (auto, forced) = probes.join().unwrap();

@@ -66,12 +66,16 @@ fn wait(socket: BorrowedFd<'_>, stop: &Stop, sink: &mut impl Sink) {
 }
 
 fn drain(batch: &mut RecvBatch, socket: BorrowedFd<'_>, sink: &mut impl Sink) {
+    let mut backoff = Backoff::default();
     let deadline = Instant::now() + DRAIN_MAX;
     while Instant::now() < deadline {
         match receive(batch, socket, sink) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => sink.error(&error),
+            Err(error) => {
+                sink.error(&error);
+                std::thread::sleep(backoff.failed());
+            }
         }
     }
 }

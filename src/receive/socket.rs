@@ -228,6 +228,8 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
+    use crate::sys::seccomp;
+
     const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
     /// A directory of its own for a test, removed with all that is in it.
@@ -289,6 +291,22 @@ mod tests {
                 TcpStream::connect(("::1", tcp_port)).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn without_ipv6_a_wildcard_is_ipv4() {
+        let bind_all = || {
+            seccomp::deny_ipv6().unwrap();
+            let any = address("[::]:0");
+            (udp_group(any, TWO, 0).unwrap(), tcp_listener(any).unwrap())
+        };
+        let (group, tcp) = std::thread::spawn(bind_all).join().unwrap();
+        assert!(tcp.local_addr().unwrap().is_ipv4());
+        assert_eq!(
+            group[0].local_addr().unwrap(),
+            group[1].local_addr().unwrap()
+        );
+        assert!(group[0].local_addr().unwrap().is_ipv4());
     }
 
     #[test]

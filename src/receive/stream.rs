@@ -629,7 +629,7 @@ mod tests {
         let mut peers = addresses.connect_both();
         // The server's thread inherits the filter.
         let start = move || {
-            seccomp::deny_io_uring(libc::EPERM as u16).unwrap();
+            seccomp::deny_io_uring(libc::EPERM).unwrap();
             Server::start(Backend::IoUring, listeners)
         };
         let server = std::thread::spawn(start).join().unwrap();

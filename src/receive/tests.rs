@@ -377,7 +377,7 @@ fn without_io_uring_a_receiver_goes_on_with_recvmmsg() {
     sender_to(address).send(b"a").unwrap();
     // The receiver's thread inherits the filter.
     let start = move || {
-        seccomp::deny_io_uring(libc::EPERM as u16).unwrap();
+        seccomp::deny_io_uring(libc::EPERM).unwrap();
         Receivers::start(Backend::IoUring, group)
     };
     let mut receivers = std::thread::spawn(start).join().unwrap();
