@@ -17,6 +17,7 @@ use std::path::Path;
 use tracing::Level;
 
 use crate::go_duration::{self, Units};
+use crate::receive::BackendChoice;
 use crate::{log, statsd};
 
 /// What the user asked for.
@@ -220,14 +221,14 @@ flags! {
         "statsd.mapping-profile" => statsd_mapping_profile: MappingProfile = "";
         /// How to take datagrams from the kernel; auto is io_uring where the
         /// kernel allows it, else recvmmsg.
-        "receive.backend" => receive_backend: Backend = "auto";
+        "receive.backend" => receive_backend: BackendChoice = "auto";
         /// Sockets that share the load of UDP, each with its own thread; 0 is
         /// one for each usable core.
         "receive.shards" => receive_shards: u64 = "0";
     }
     "Accepted for compatibility" {
-        /// Only 0 has an effect: it leaves out the metrics of the mapping
-        /// cache. The cache itself is of another design and sizes itself.
+        /// Only 0 has an effect: no line is remembered, and the metrics of the
+        /// cache are left out. Otherwise the cache grows with the series.
         "statsd.cache-size" => statsd_cache_size: i64 = "1000";
         /// No effect: the cache has one way to make room.
         "statsd.cache-type" => statsd_cache_type: CacheType = "lru";
@@ -271,22 +272,11 @@ impl Choice for MappingProfile {
     ];
 }
 
-/// The way to receive datagrams `--receive.backend` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// The best the kernel allows.
-    Auto,
-    /// io_uring, without falling back.
-    IoUring,
-    /// `recvmmsg`, everywhere there.
-    Recvmmsg,
-}
-
-impl Choice for Backend {
-    const WORDS: &[(&str, Backend)] = &[
-        ("auto", Backend::Auto),
-        ("io_uring", Backend::IoUring),
-        ("recvmmsg", Backend::Recvmmsg),
+impl Choice for BackendChoice {
+    const WORDS: &[(&str, BackendChoice)] = &[
+        ("auto", BackendChoice::Auto),
+        ("io_uring", BackendChoice::IoUring),
+        ("recvmmsg", BackendChoice::Recvmmsg),
     ];
 }
 

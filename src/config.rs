@@ -20,7 +20,9 @@ use std::thread;
 
 use tracing::warn;
 
-use crate::cli::{Backend, CacheType, Flags, MappingProfile, Nanos, bad_value};
+use crate::cli::{CacheType, Flags, MappingProfile, Nanos, bad_value};
+use crate::http::Routes;
+use crate::receive::BackendChoice;
 use crate::statsd::Dialects;
 
 /// Why the program cannot start: one sentence.
@@ -75,7 +77,7 @@ pub struct Cache {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receive {
     /// The system calls to use.
-    pub backend: Backend,
+    pub backend: BackendChoice,
     /// Sockets, and threads, that share the load of UDP.
     pub shards: NonZeroUsize,
     /// Bytes to ask for with `SO_RCVBUF`; 0 leaves the kernel's default, and
@@ -115,7 +117,7 @@ impl Config {
 
 /// Where lines come in and go out, and where the metrics are served. Syntax is
 /// checked, nothing is resolved or opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Endpoints {
     /// Where copies of all lines go.
     pub relay: Option<Relay>,
@@ -123,10 +125,10 @@ pub struct Endpoints {
     pub udp: Option<Address>,
     /// The TCP address to receive on.
     pub tcp: Option<Address>,
-    /// The Unix datagram socket to receive on.
-    pub unix_datagram: Option<UnixAddress>,
-    /// The Unix stream socket to receive on.
-    pub unix_stream: Option<UnixAddress>,
+    /// The Unix datagram socket to receive on; `@` begins an abstract name.
+    pub unix_datagram: Option<PathBuf>,
+    /// The Unix stream socket to receive on, likewise.
+    pub unix_stream: Option<PathBuf>,
     /// Permission bits for the files of Unix sockets; none leaves what the
     /// umask allows.
     pub unix_mode: Option<u32>,
@@ -144,15 +146,12 @@ pub struct Relay {
 }
 
 /// Where the metrics are served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Web {
     /// The address of the web server.
     pub address: Address,
-    /// The path of the metrics: starts with a slash and is the same escaped
-    /// and not. One that ends with a slash stands for everything below it.
-    pub telemetry_path: String,
-    /// Serve `/-/reload` and `/-/quit` as well.
-    pub lifecycle: bool,
+    /// The paths it serves.
+    pub routes: Routes,
 }
 
 impl Endpoints {
@@ -178,17 +177,18 @@ impl Endpoints {
             not_negative("statsd.udp-packet-queue-size", size)?;
         }
         let tcp = listener("statsd.listen-tcp", &flags.statsd_listen_tcp)?;
-        let unix_datagram =
-            UnixAddress::parse("statsd.listen-unixgram", &flags.statsd_listen_unixgram)?;
-        let unix_stream =
-            UnixAddress::parse("statsd.listen-unixstream", &flags.statsd_listen_unixstream)?;
-        let has_file =
-            |address: &Option<UnixAddress>| matches!(address, Some(UnixAddress::Path(_)));
-        let unix_mode = if has_file(&unix_datagram) || has_file(&unix_stream) {
-            unix_mode(&flags.statsd_unixsocket_mode)
-        } else {
-            None
-        };
+        let unix_datagram = path(&flags.statsd_listen_unixgram);
+        let unix_stream = path(&flags.statsd_listen_unixstream);
+        let names = [
+            &flags.statsd_listen_unixgram,
+            &flags.statsd_listen_unixstream,
+        ];
+        let is_file = |name: &&String| !name.is_empty() && !name.starts_with('@');
+        let unix_mode = names
+            .iter()
+            .any(|name| is_file(name))
+            .then(|| unix_mode(&flags.statsd_unixsocket_mode))
+            .flatten();
         Ok(Endpoints {
             relay,
             udp,
@@ -197,9 +197,8 @@ impl Endpoints {
             unix_stream,
             unix_mode,
             web: Web {
-                telemetry_path: telemetry_path(flags)?,
+                routes: routes(flags)?,
                 address: Address::web(&flags.web_listen_address)?,
-                lifecycle: flags.web_enable_lifecycle,
             },
         })
     }
@@ -336,34 +335,6 @@ impl Address {
     }
 }
 
-/// The address of a Unix socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnixAddress {
-    /// A file.
-    Path(PathBuf),
-    /// A name in Linux's abstract namespace, without the `@` it was given by.
-    Abstract(String),
-}
-
-impl UnixAddress {
-    /// Longest path or name: `sun_path` has 108 bytes, of which a path needs
-    /// one for its end and a name one for its beginning.
-    const LEN_MAX: usize = 107;
-
-    fn parse(flag: &str, text: &str) -> Result<Option<UnixAddress>, ConfigError> {
-        let (address, len) = match text.strip_prefix('@') {
-            None if text.is_empty() => return Ok(None),
-            None => (UnixAddress::Path(text.into()), text.len()),
-            Some(name) => (UnixAddress::Abstract(name.to_owned()), name.len()),
-        };
-        if len > UnixAddress::LEN_MAX {
-            let why = "is longer than the 107 bytes the kernel allows; choose a shorter path";
-            return Err(ConfigError::bad_value(flag, text, why));
-        }
-        Ok(Some(address))
-    }
-}
-
 /// The settings of queues that do not exist here are refused where
 /// statsd_exporter would have died of them.
 fn check_queue(flags: &Flags) -> Result<(), ConfigError> {
@@ -474,39 +445,9 @@ fn unix_mode(text: &str) -> Option<u32> {
     }
 }
 
-/// A path the web server can compare byte by byte with what clients send: one
-/// that no client would have to escape or tidy up first.
-fn telemetry_path(flags: &Flags) -> Result<String, ConfigError> {
-    let path = flags.web_telemetry_path.as_str();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
-    let is_tidy = |segment: &str| !matches!(segment, "" | "." | "..");
-    let why = if !path.starts_with('/') {
-        "does not start with a slash; write for example /metrics"
-    } else if !path.bytes().all(is_plain) {
-        "has a character that a path cannot have as such; write for example /metrics"
-    } else if !segments(path).all(is_tidy) {
-        "has a segment that clients take out; write it without //, . and .."
-    } else if reserved_paths(flags).contains(&path) {
-        "is taken by another endpoint of the exporter; choose another path"
-    } else {
-        return Ok(path.to_owned());
-    };
-    Err(ConfigError::bad_value("web.telemetry-path", path, why))
-}
-
-/// What lies between the slashes of a path, but for a last slash.
-fn segments(path: &str) -> impl Iterator<Item = &str> {
-    let path = path.strip_suffix('/').unwrap_or(path);
-    path.split('/').skip(1)
-}
-
-fn reserved_paths(flags: &Flags) -> &'static [&'static str] {
-    let paths = &["/-/healthy", "/-/ready", "/-/reload", "/-/quit"];
-    if flags.web_enable_lifecycle {
-        paths
-    } else {
-        &paths[..2]
-    }
+fn routes(flags: &Flags) -> Result<Routes, ConfigError> {
+    Routes::new(&flags.web_telemetry_path, flags.web_enable_lifecycle)
+        .map_err(|error| ConfigError(format!("--web.telemetry-path: {error}")))
 }
 
 #[cfg(test)]
@@ -554,7 +495,6 @@ mod tests {
         check_bound(Ok(endpoints.udp.unwrap()), "[::]:9125");
         check_bound(Ok(endpoints.tcp.unwrap()), "[::]:9125");
         check_bound(Ok(endpoints.web.address), "[::]:9102");
-        assert_eq!(endpoints.web.telemetry_path, "/metrics");
         assert_eq!(endpoints.unix_datagram, None);
         assert_eq!(endpoints.unix_stream, None);
         assert_eq!(endpoints.unix_mode, None);
@@ -588,7 +528,7 @@ mod tests {
         assert_eq!(config.mapping.fsm_dump, Some("fsm.dot".into()));
         assert_eq!(config.cache.entries, 0);
         assert_eq!(config.receive.read_buffer, -5);
-        assert_eq!(config.receive.backend, Backend::Recvmmsg);
+        assert_eq!(config.receive.backend, BackendChoice::Recvmmsg);
         assert_eq!(config.receive.shards.get(), 1024);
     }
 
@@ -733,21 +673,6 @@ mod tests {
     }
 
     #[test]
-    fn unix_addresses() {
-        let parse = |text: &str| UnixAddress::parse("flag", text);
-        let path = |text: &str| Ok(Some(UnixAddress::Path(text.into())));
-        let name = |text: &str| Ok(Some(UnixAddress::Abstract(text.to_owned())));
-        assert_eq!(parse(""), Ok(None));
-        assert_eq!(parse("/run/statsd"), path("/run/statsd"));
-        assert_eq!(parse("@statsd"), name("statsd"));
-        let longest = "x".repeat(107);
-        assert_eq!(parse(&longest), path(&longest));
-        assert_eq!(parse(&format!("@{longest}")), name(&longest));
-        assert!(parse(&format!("{longest}x")).is_err());
-        assert!(parse(&format!("@{longest}x")).is_err());
-    }
-
-    #[test]
     fn the_mode_of_unix_sockets() {
         for (text, mode) in [
             ("755", Some(0o755)),
@@ -782,38 +707,18 @@ mod tests {
         let lifecycle = ["--web.enable-lifecycle"];
         for (path, more, good) in [
             ("/metrics", &[][..], true),
-            ("/", &[], true),
-            ("/m/", &[], true),
-            ("/a/b.c~d!$&'()*+,;=:@", &[], true),
-            ("/...", &[], true),
-            ("/-/", &[], true),
             ("/-/reload", &[], true),
             ("/-/reload", &lifecycle, false),
-            ("/-/quit", &lifecycle, false),
             ("/-/ready", &[], false),
-            ("/-/healthy", &[], false),
-            ("", &[], false),
             ("nonsense", &[], false),
-            ("GET /metrics", &[], false),
-            ("host/metrics", &[], false),
-            ("/{", &[], false),
-            ("/{x}", &[], false),
-            ("/a}b", &[], false),
-            ("/a b", &[], false),
-            ("/%2d/ready", &[], false),
-            ("/m?x", &[], false),
-            ("/größe", &[], false),
-            ("//", &[], false),
-            ("/a//b", &[], false),
-            ("/a/./b", &[], false),
-            ("/a/..", &[], false),
+            ("", &[], false),
         ] {
             let path_flag = format!("--web.telemetry-path={path}");
             let arguments = [&[path_flag.as_str()], more].concat();
-            let found = endpoints(&arguments).map(|endpoints| endpoints.web.telemetry_path);
-            assert_eq!(found.is_ok(), good, "{arguments:?}: {found:?}");
-            if good {
-                assert_eq!(found.unwrap(), path);
+            let found = endpoints(&arguments);
+            assert_eq!(found.is_ok(), good, "{arguments:?}");
+            if let Err(error) = found {
+                assert!(error.to_string().starts_with("--web.telemetry-path: "));
             }
         }
     }

@@ -44,21 +44,23 @@ impl Page<'_> {
         }
         self.say(format_args!("{line}"));
         let mut tally = Tally::default();
-        parse_line(line.as_bytes(), dialects, &mut tally, |sample| self.sample(sample));
+        parse_line(line.as_bytes(), dialects, &mut tally, |sample| {
+            self.sample(sample)
+        });
         if tally.samples == 0 && tally.errors.iter().all(|count| *count == 0) {
             self.say(format_args!("  an empty line: nothing to count"));
         }
         for reason in LineError::ALL {
             let count = tally.errors[reason as usize];
             if count > 0 {
-                self.say(format_args!("  refused: {} ({count} times)", reason.as_str()));
+                self.say(format_args!(
+                    "  refused: {} ({count} times)",
+                    reason.as_str()
+                ));
             }
         }
         if tally.tag_errors > 0 {
-            self.say(format_args!(
-                "  bad tags, left out: {}",
-                tally.tag_errors
-            ));
+            self.say(format_args!("  bad tags, left out: {}", tally.tag_errors));
         }
     }
 
@@ -84,8 +86,9 @@ impl Page<'_> {
     fn rules(&mut self, sample: &Sample<'_>) {
         let verdicts = self.mapper.verdicts(sample.name, sample.stat);
         let takes = |verdict: &Verdict<'_>| matches!(verdict, Verdict::Takes(_));
-        let (winner, others): (Vec<_>, Vec<_>) =
-            verdicts.into_iter().partition(|(_, verdict)| takes(verdict));
+        let (winner, others): (Vec<_>, Vec<_>) = verdicts
+            .into_iter()
+            .partition(|(_, verdict)| takes(verdict));
         match winner.first() {
             Some((rule, Verdict::Takes(captures))) => {
                 self.say(format_args!("  rule    {}", place(rule)));
@@ -113,7 +116,10 @@ impl Page<'_> {
         };
         let value = sample.value * plan.scale;
         if plan.scale != 1.0 {
-            self.say(format_args!("  scale   {} × {} = {value}", sample.value, plan.scale));
+            self.say(format_args!(
+                "  scale   {} × {} = {value}",
+                sample.value, plan.scale
+            ));
         }
         if sample.stat == StatType::Counter && value < 0.0 {
             return self.say(format_args!(
@@ -162,7 +168,10 @@ fn place(rule: &Rule) -> String {
         MatchType::Glob => "glob",
         MatchType::Regex => "regex",
     };
-    format!("{}:{} {kind} {}", rule.file, rule.text.line, rule.text.pattern)
+    format!(
+        "{}:{} {kind} {}",
+        rule.file, rule.text.line, rule.text.pattern
+    )
 }
 
 fn why(verdict: &Verdict<'_>) -> String {
@@ -176,6 +185,9 @@ fn why(verdict: &Verdict<'_>) -> String {
             format!("segment {at} is `{name}`, not `{pattern}`")
         }
         Verdict::NotFound => "not found in the name".to_owned(),
+        Verdict::NeverReached => {
+            "it fits, but is never reached: an earlier rule begins with the same pattern".to_owned()
+        }
         Verdict::ComesLater(file, line) => format!("it fits, but comes after {file}:{line}"),
         Verdict::LessSpecific(file, line) => {
             format!("it fits, but {file}:{line} is more specific")

@@ -2,76 +2,501 @@
 //! and stops.
 //!
 //! ```text
-//! pitot-udp-N, pitot-unixgram      a receiver and its worker each
-//! pitot-tcp, pitot-unixstream      connections and their worker each
-//! pitot-relay                      copies of all lines, if asked for
-//! pitot-http                       the web server; pages render on threads of
-//!                                  their own
-//! main                             signals, reloads, the sweep of silent series
+//! pitot-udp-N, pitot-unixgram     a receiver and its worker each
+//! pitot-tcp, pitot-unixstream     connections and their worker each
+//! pitot-relay                     copies of all lines, if asked for
+//! pitot-http                      the web server; a page renders on a thread
+//!                                 of its own
+//! main                            signals, reloads, the sweep of silent series
 //! ```
 //!
 //! The order of start-up decides which error wins, and is the reference's (see
 //! `config`). On the way down receivers stop first, with what has arrived
 //! counted, and the web server last.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
-use std::{fs, io};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use prometheus::proto::{MetricFamily, MetricType};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use socket2::Socket;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use crate::cli::{BUILD, Flags, MappingProfile};
+use crate::cli::{BUILD, Flags};
 use crate::clock::Clock;
-use crate::config::{Address, Config, Endpoints, Mapping, Web};
+use crate::config::{Address, Config, Endpoints};
 use crate::http::{self, HandlerStats, Pages, Site};
-use crate::mapping::rules::{self, ConfigError, RuleFile};
-use crate::mapping::{Mapper, profiles};
-use crate::receive::{self, Backend, Chosen, SocketFile, Stop, socket, stream};
+use crate::mapping::Mapper;
+use crate::receive::socket::{self, SocketFile};
+use crate::receive::{self, Backend, Stop, stream};
 use crate::registry::{Kind, Registry};
 use crate::relay::{self, Relay};
 use crate::render::{self, Format};
-use crate::telemetry::{self, BuildInfo, Telemetry};
+use crate::rule_source::RuleSource;
+use crate::telemetry::{self, BuildInfo, Telemetry, family};
 use crate::worker::{Shared, Transport, Worker};
 
 /// How often silent series are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Threads that serve HTTP. Rendering has threads of its own.
+/// Threads that serve HTTP.
 const HTTP_THREADS: usize = 2;
 
-/// Runs until it is told to stop.
+/// Runs until it is told to stop, or with `--check-config` only looks at the
+/// rules.
 ///
 /// # Errors
-/// One sentence that says why it cannot start, and how to mend it.
+/// A sentence that says why it cannot start, and how to mend it.
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
-    info!(version = BUILD.version, revision = BUILD.revision, "Starting Pitot");
+    info!(
+        version = BUILD.version,
+        revision = BUILD.revision,
+        "Starting Pitot"
+    );
     let config = Config::from_flags(flags)?;
-    let mapper = load(&config.mapping)?;
+    let rules = RuleSource::new(&config.mapping);
+    let mapper = rules.load()?;
     if let Some(path) = &config.mapping.fsm_dump {
         dump(&mapper, path);
     }
     if config.check_only {
-        info!(rules = mapper.rules().len(), "The mapping is good");
+        info!(rules = mapper.rules().len(), "The mapping rules are good");
         return Ok(());
     }
-    Exporter::start(config, Endpoints::from_flags(flags)?, mapper)?.serve()
+    let endpoints = Endpoints::from_flags(flags)?;
+    Exporter::start(&config, endpoints, rules, mapper)?.serve()
 }
 
-/// Loads the rules for `explain`.
-///
-/// # Errors
-/// As [`run`].
-pub fn mapper(flags: &Flags) -> anyhow::Result<(Config, Mapper)> {
-    let config = Config::from_flags(flags)?;
-    let mapper = load(&config.mapping)?;
-    Ok((config, mapper))
+/// Everything that runs.
+struct Exporter {
+    control: Arc<Control>,
+    receivers: Vec<JoinHandle<()>>,
+    stop: Stop,
+    relay: Option<Relay>,
+    /// Removed when they are dropped.
+    socket_files: Vec<SocketFile>,
+    web: TcpListener,
+    site: Site,
+    ending: mpsc::UnboundedReceiver<Ending>,
+}
+
+/// Why the program ends.
+#[derive(Debug)]
+enum Ending {
+    /// A request or a signal asked for it.
+    Asked(&'static str),
+    /// A receiver could not even begin, for want of memory or descriptors.
+    Failed(anyhow::Error),
+}
+
+/// What requests and signals act on.
+struct Control {
+    shared: Arc<Shared>,
+    rules: RuleSource,
+    /// Held during a reload, so that two never overtake each other.
+    reloading: Mutex<()>,
+    end: mpsc::UnboundedSender<Ending>,
+}
+
+// === impl Exporter ===
+
+impl Exporter {
+    /// Opens everything, then starts to receive: a start that fails has not
+    /// counted anything that is then lost.
+    fn start(
+        config: &Config,
+        endpoints: Endpoints,
+        rules: RuleSource,
+        mapper: Mapper,
+    ) -> anyhow::Result<Exporter> {
+        let has_cache = config.cache.entries > 0;
+        let telemetry = Telemetry::new(&build_info(), has_cache);
+        telemetry.set_loaded_mappings(mapper.rules().len());
+        let relay = endpoints.relay.as_ref();
+        let relay = relay
+            .map(|relay| start_relay(relay, &telemetry))
+            .transpose()?;
+        let listeners = Listeners::open(config, &endpoints)?;
+        let web = open_tcp(&endpoints.web.address)?;
+
+        let chosen = receive::probe(config.receive.backend)?;
+        let backend = chosen.backend.as_str();
+        info!(backend, reason = %chosen.reason, "Receiving datagrams");
+        telemetry.register_info(
+            "pitot_receive_backend_info",
+            "Constant 1, labelled by how datagrams are received, and why.",
+            &[("backend", backend), ("reason", &chosen.reason)],
+        );
+
+        let registry = Arc::new(Registry::new(Clock::system(), telemetry::is_reserved));
+        let stats = Arc::new(HandlerStats::default());
+        watch_series(&telemetry, &registry);
+        watch_scrapes(&telemetry, &stats);
+        let shared = Arc::new(Shared {
+            registry,
+            mapper: ArcSwap::from_pointee(mapper),
+            telemetry,
+            dialects: config.dialects,
+            cache: has_cache,
+        });
+        let (end, ending) = mpsc::unbounded_channel();
+        let control = Arc::new(Control {
+            shared,
+            rules,
+            reloading: Mutex::default(),
+            end,
+        });
+        let options = http::Options {
+            routes: endpoints.web.routes,
+            version: BUILD.version.to_owned(),
+            limits: http::Limits::default(),
+        };
+        let pages: Arc<dyn Pages> = Arc::clone(&control) as _;
+        let stop = Stop::new().context("cannot make a descriptor for the stop signal")?;
+        let mut exporter = Exporter {
+            control,
+            receivers: Vec::new(),
+            stop,
+            relay,
+            socket_files: Vec::new(),
+            web,
+            site: Site::new(options, pages, stats),
+            ending,
+        };
+        exporter.receive(listeners, chosen.backend)?;
+        Ok(exporter)
+    }
+
+    /// Gives each socket a thread and a worker.
+    fn receive(&mut self, listeners: Listeners, backend: Backend) -> anyhow::Result<()> {
+        for (index, socket) in listeners.udp.into_iter().enumerate() {
+            let mut worker = self.worker(Transport::Udp);
+            let stop = self.stop.clone();
+            self.spawn(format!("pitot-udp-{index}"), move || {
+                receive::run(socket, backend, &stop, &mut worker)
+            })?;
+        }
+        if let Some(socket) = listeners.unix_datagram {
+            let mut worker = self.worker(Transport::Unixgram);
+            let stop = self.stop.clone();
+            self.spawn("pitot-unixgram".into(), move || {
+                receive::run(socket, backend, &stop, &mut worker)
+            })?;
+        }
+        for (transport, listener) in listeners.streams {
+            let worker = self.worker(transport);
+            let stop = self.stop.clone();
+            let options = stream::Options::default();
+            self.spawn(format!("pitot-{}", transport.as_str()), move || {
+                stream::run(vec![listener], backend, options, &stop, worker)
+            })?;
+        }
+        self.socket_files = listeners.files;
+        Ok(())
+    }
+
+    fn worker(&self, transport: Transport) -> Worker {
+        let feed = self.relay.as_ref().map(Relay::feed);
+        Worker::new(Arc::clone(&self.control.shared), transport, feed)
+    }
+
+    fn spawn(
+        &mut self,
+        name: String,
+        receive: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let end = self.control.end.clone();
+        let thread = Builder::new().name(name.clone()).spawn(move || {
+            if let Err(error) = receive() {
+                let error = anyhow!(error).context(format!("{name} cannot receive"));
+                // If nobody listens the program is ending already.
+                let _ = end.send(Ending::Failed(error));
+            }
+        });
+        self.receivers
+            .push(thread.context("cannot start a thread")?);
+        Ok(())
+    }
+
+    /// Serves until it is told to end.
+    fn serve(mut self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(HTTP_THREADS)
+            .thread_name("pitot-http")
+            .enable_all()
+            .build()
+            .context("cannot start the threads of the web server")?;
+        let (close, closed) = oneshot::channel::<()>();
+        let web = http::serve(self.web, self.site, async {
+            // An error means that the sender is gone, which is as good.
+            let _ = closed.await;
+        });
+        let ending = runtime.block_on(async {
+            let web = tokio::spawn(web);
+            let ending = watch(&self.control, &mut self.ending).await;
+            self.stop.raise();
+            for receiver in self.receivers.drain(..) {
+                // A panic in a receiver has ended the process already.
+                let _ = receiver.join();
+            }
+            drop(close);
+            match web.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => error!(%error, "The web server failed"),
+                Err(error) => error!(%error, "The web server did not end"),
+            }
+            ending
+        });
+        if let Some(relay) = self.relay.take() {
+            relay.finish();
+        }
+        drop(self.socket_files);
+        match ending {
+            Ending::Asked(by) => {
+                info!(by, "Everything received is counted; goodbye");
+                Ok(())
+            }
+            Ending::Failed(error) => Err(error),
+        }
+    }
+}
+
+/// Handles signals and sweeps until there is a reason to end.
+async fn watch(control: &Arc<Control>, endings: &mut mpsc::UnboundedReceiver<Ending>) -> Ending {
+    let signals = || -> io::Result<_> {
+        Ok((
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        ))
+    };
+    let (mut hangup, mut interrupt, mut terminate) = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            return Ending::Failed(anyhow!(error).context("cannot listen for signals"));
+        }
+    };
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        // This runs on the main thread, which has nothing else to do, so what
+        // is done here may take its time.
+        tokio::select! {
+            _ = sweep.tick() => {
+                let registry = &control.shared.registry;
+                registry.sweep(registry.clock().now());
+            }
+            _ = hangup.recv() => control.reload(),
+            _ = interrupt.recv() => return Ending::Asked("SIGINT"),
+            _ = terminate.recv() => return Ending::Asked("SIGTERM"),
+            Some(ending) = endings.recv() => return ending,
+        }
+    }
+}
+
+// === impl Control ===
+
+impl Pages for Control {
+    fn render(&self, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
+        let own = self.shared.telemetry.gather();
+        render::render(&self.shared.registry, &own, format, out)
+    }
+
+    /// Swaps the rules for those of the file as it is now. If they are wrong
+    /// the old ones stay in force.
+    fn reload(&self) {
+        let Some(file) = self.rules.file() else {
+            return warn!("Nothing to reload: there is no --statsd.mapping-config");
+        };
+        let _one_at_a_time = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let telemetry = &self.shared.telemetry;
+        match self.rules.load() {
+            Ok(mapper) => {
+                telemetry.set_loaded_mappings(mapper.rules().len());
+                info!(file = %file.display(), rules = mapper.rules().len(), "Mapping rules reloaded");
+                self.shared.mapper.store(Arc::new(mapper));
+                telemetry.reloaded(true);
+            }
+            Err(error) => {
+                error!(error = %format_args!("{error:#}"), "Mapping rules not reloaded; the old ones stay in force");
+                telemetry.reloaded(false);
+            }
+        }
+    }
+
+    fn quit(&self) {
+        // If nobody listens the program is ending already.
+        let _ = self.end.send(Ending::Asked("/-/quit"));
+    }
+
+    fn ready(&self) -> bool {
+        // Receivers run before the web server does.
+        true
+    }
+}
+
+/// Sockets that were opened and are not yet read.
+#[derive(Default)]
+struct Listeners {
+    udp: Vec<UdpSocket>,
+    unix_datagram: Option<UnixDatagram>,
+    streams: Vec<(Transport, Socket)>,
+    files: Vec<SocketFile>,
+}
+
+impl Listeners {
+    fn open(config: &Config, endpoints: &Endpoints) -> anyhow::Result<Listeners> {
+        let mut listeners = Listeners::default();
+        // The kernel's field is an i32; anything larger is more than it gives.
+        let bytes = config.receive.read_buffer;
+        let bytes = bytes.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+        if let Some(address) = &endpoints.udp {
+            let group = socket::udp_group(address.resolve()?, config.receive.shards, bytes);
+            listeners.udp = group.with_context(|| cannot_open(address.as_str()))?;
+            info!(
+                address = address.as_str(),
+                sockets = listeners.udp.len(),
+                "Receiving StatsD over UDP"
+            );
+        }
+        if let Some(address) = &endpoints.tcp {
+            let listener = open_tcp(address)?;
+            listeners.streams.push((Transport::Tcp, listener.into()));
+            info!(address = address.as_str(), "Receiving StatsD over TCP");
+        }
+        if let Some(path) = &endpoints.unix_datagram {
+            let opened = socket::unix_datagram(path, bytes);
+            let (socket, file) =
+                opened.with_context(|| cannot_open(&path.display().to_string()))?;
+            listeners.unix_datagram = Some(socket);
+            listeners.keep(file, path, endpoints.unix_mode);
+        }
+        if let Some(path) = &endpoints.unix_stream {
+            let opened = socket::unix_listener(path);
+            let (listener, file) =
+                opened.with_context(|| cannot_open(&path.display().to_string()))?;
+            listeners
+                .streams
+                .push((Transport::UnixStream, listener.into()));
+            listeners.keep(file, path, endpoints.unix_mode);
+        }
+        Ok(listeners)
+    }
+
+    fn keep(&mut self, file: SocketFile, path: &Path, mode: Option<u32>) {
+        let path = path.display();
+        info!(%path, "Receiving StatsD on a Unix socket");
+        if let Some(mode) = mode
+            && let Err(error) = file.set_mode(mode)
+        {
+            warn!(%path, %error, "The permissions of the socket stay as the umask has them");
+        }
+        self.files.push(file);
+    }
+}
+
+fn open_tcp(address: &Address) -> anyhow::Result<TcpListener> {
+    let resolved: SocketAddr = address.resolve()?;
+    socket::tcp_listener(resolved).with_context(|| cannot_open(address.as_str()))
+}
+
+fn cannot_open(address: &str) -> String {
+    format!("cannot listen on {address}; stop whoever has it, or choose another")
+}
+
+fn start_relay(relay: &crate::config::Relay, telemetry: &Telemetry) -> anyhow::Result<Relay> {
+    let options = relay::Options {
+        target: relay.target.resolve()?,
+        target_text: relay.target.as_str().to_owned(),
+        packet_len_max: relay.packet_length,
+    };
+    Relay::start(options, telemetry).context("cannot open a socket for the relay")
+}
+
+fn watch_series(telemetry: &Telemetry, registry: &Arc<Registry>) {
+    let registry = Arc::clone(registry);
+    telemetry.register_computed("series", move || {
+        let vectors = Kind::ALL
+            .map(|kind| (kind, registry.vectors(kind)))
+            .into_iter()
+            // Absent until there is one, as with the reference.
+            .filter(|(_, count)| *count > 0);
+        let live = Kind::ALL
+            .map(|kind| (kind, registry.live(kind)))
+            .into_iter();
+        vec![
+            by_kind(
+                "statsd_exporter_metrics_total",
+                "Metric names with a set of label names, made since start, by type.",
+                vectors,
+            ),
+            by_kind("pitot_series", "Series on the page now, by type.", live),
+        ]
+    });
+}
+
+fn by_kind(name: &str, help: &str, counts: impl Iterator<Item = (Kind, u64)>) -> MetricFamily {
+    let sample = |(kind, count): (Kind, u64)| (vec![("type", kind.as_str())], count as f64);
+    family(
+        name,
+        help,
+        MetricType::GAUGE,
+        &counts.map(sample).collect::<Vec<_>>(),
+    )
+}
+
+fn watch_scrapes(telemetry: &Telemetry, stats: &Arc<HandlerStats>) {
+    let stats = Arc::clone(stats);
+    telemetry.register_computed("scrapes", move || {
+        let codes = HandlerStats::CODES.map(|code| (code.to_string(), stats.requests(code) as f64));
+        let by_code: Vec<_> = codes
+            .iter()
+            .map(|(code, requests)| (vec![("code", code.as_str())], *requests))
+            .collect();
+        vec![
+            family(
+                "promhttp_metric_handler_requests_in_flight",
+                "Current number of scrapes being served.",
+                MetricType::GAUGE,
+                &[(vec![], stats.in_flight() as f64)],
+            ),
+            family(
+                "promhttp_metric_handler_requests_total",
+                "Total number of scrapes by HTTP status code.",
+                MetricType::COUNTER,
+                &by_code,
+            ),
+        ]
+    });
+}
+
+/// Writes the automaton for Graphviz. Nothing depends on it, so failing to is
+/// no reason not to start.
+fn dump(mapper: &Mapper, path: &PathBuf) {
+    if let Err(error) = std::fs::write(path, mapper.to_dot()) {
+        error!(path = %path.display(), %error, "Cannot write the state machine of the rules");
+    }
+}
+
+fn build_info() -> BuildInfo<'static> {
+    BuildInfo {
+        branch: BUILD.branch,
+        goarch: BUILD.arch,
+        goos: BUILD.os,
+        // Where a Go program names its compiler.
+        goversion: BUILD.toolchain,
+        revision: BUILD.revision,
+        tags: "",
+        version: BUILD.version,
+    }
 }

@@ -61,7 +61,10 @@ mod tests {
         assert_eq!(contain(|| 5), Ok(5));
         let error = contain(|| -> i32 { panic!("number {}", 7) });
         assert_eq!(error, Err("number 7".to_owned()));
-        assert_eq!(contain(|| -> i32 { panic!("plain") }), Err("plain".to_owned()));
+        assert_eq!(
+            contain(|| -> i32 { panic!("plain") }),
+            Err("plain".to_owned())
+        );
         assert!(!IS_CONTAINED.get());
     }
 }

@@ -11,6 +11,7 @@
 //! meet, and the only one that counts what they said. There is no queue behind
 //! it: when a batch has been handed over, its samples are on the page.
 
+use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -33,7 +34,7 @@ const STASH_TRIES: u32 = 100;
 /// What all workers share.
 pub struct Shared {
     /// Where samples end up.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// The rules in force.
     pub mapper: ArcSwap<Mapper>,
     /// Where refusals with a name are counted.
@@ -55,6 +56,18 @@ pub enum Transport {
     Tcp,
     /// Unix stream connections.
     UnixStream,
+}
+
+impl Transport {
+    /// Its name in logs and thread names.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Unixgram => "unixgram",
+            Transport::Tcp => "tcp",
+            Transport::UnixStream => "unixstream",
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -259,6 +272,16 @@ impl Worker {
         }
     }
 
+    /// Counts an error and logs the first of its kind; it goes on either way.
+    fn on_error(&mut self, count: Count, error: &io::Error) {
+        if self.counts[count] == 0 {
+            let transport = self.transport.as_str();
+            tracing::error!(transport, %error, "receiving failed and is tried again; later failures are only counted");
+        }
+        self.counts[count] += 1;
+        self.published.publish(&self.counts);
+    }
+
     fn end(&mut self) {
         self.counts[Count::Batches] += 1;
         self.settle();
@@ -313,6 +336,10 @@ impl Sink for Worker {
         self.start();
         self.settle();
     }
+
+    fn error(&mut self, error: &io::Error) {
+        self.on_error(Count::ReceiveErrors, error);
+    }
 }
 
 impl LineSink for Worker {
@@ -346,6 +373,10 @@ impl LineSink for Worker {
     fn idle(&mut self) {
         self.start();
         self.settle();
+    }
+
+    fn error(&mut self, error: &io::Error) {
+        self.on_error(Count::AcceptErrors, error);
     }
 }
 
@@ -414,11 +445,6 @@ fn is_illegal(stat: StatType, value: f64) -> bool {
 
 #[cold]
 fn log_line(transport: Transport, line: &[u8]) {
-    let proto = match transport {
-        Transport::Udp => "udp",
-        Transport::Unixgram => "unixgram",
-        Transport::Tcp => "tcp",
-        Transport::UnixStream => "unixstream",
-    };
+    let proto = transport.as_str();
     tracing::debug!(proto, line = %String::from_utf8_lossy(line), "Incoming line");
 }

@@ -13,7 +13,6 @@
 
 mod body;
 mod landing;
-mod listen;
 mod negotiate;
 mod paths;
 mod serve;
@@ -40,7 +39,6 @@ use self::paths::Route;
 use self::stats::Scrape;
 use crate::render::Format;
 
-pub use self::listen::bind;
 pub use self::paths::{Routes, TelemetryPathError};
 pub use self::serve::{Limits, serve};
 pub use self::stats::HandlerStats;

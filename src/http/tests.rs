@@ -94,7 +94,7 @@ impl Server {
         };
         let pages = Arc::new(pages);
         let stats = Arc::new(HandlerStats::default());
-        let listener = bind("127.0.0.1:0").unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let site = Site::new(options, pages.clone(), Arc::clone(&stats));

@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use self::escape::escape;
-use self::globs::Globs;
+use self::globs::{Globs, Shadow};
 use self::go_regex::GoRegex;
 use self::regexes::Regexes;
 use self::rules::{ConfigError, Defaults, MatchType, RuleFile, RuleText};
@@ -168,12 +168,20 @@ impl Mapper {
         &self.rules
     }
 
-    /// Rules that are never reached, each with the one that stands before it.
-    pub fn shadowed(&self) -> impl Iterator<Item = (&Rule, &Rule)> {
+    /// A sentence for each rule that is never reached: why, and what to do.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
         self.layers.iter().flat_map(|layer| {
-            layer.rules.clone().filter_map(|rule| {
-                let shadow = layer.globs.shadow_of(rule as u32)?;
-                Some((&self.rules[rule], &self.rules[shadow as usize]))
+            layer.rules.clone().filter_map(|index| {
+                let shadow = layer.globs.shadow_of(index as u32)?;
+                let (before, why) = match shadow {
+                    Shadow::Begins(before) => (before, "begins the same"),
+                    Shadow::Covers(before) => (before, "takes all it could take"),
+                };
+                let (rule, before) = (&self.rules[index], &self.rules[before as usize]);
+                Some(format!(
+                    "{}:{}: rule `{}` is never reached: rule `{}` at line {} comes first and {why}; put it before that one",
+                    rule.file, rule.text.line, rule.text.pattern, before.text.pattern, before.text.line,
+                ))
             })
         })
     }

@@ -187,7 +187,8 @@ fn verdicts_say_why() {
          - {match: 'a\\.(x)?', match_type: regex, name: rx}\n\
          - {match: a.b, name: ab}\n\
          - {match: 'zz', match_type: regex, name: zz}\n\
-         - {match: a.*, name: late}\n",
+         - {match: a.*, name: late}\n\
+         - {match: a, name: shadowed}\n",
     );
     let verdicts = mapper.verdicts("a.b", StatType::Counter);
     let verdicts: Vec<Verdict<'_>> = verdicts.into_iter().map(|(_, verdict)| verdict).collect();
@@ -207,7 +208,11 @@ fn verdicts_say_why() {
             Verdict::GlobFirst("f0.yml", 6),
             Verdict::Takes(vec![]),
             Verdict::NotFound,
-            Verdict::ComesLater("f0.yml", 6),
+            Verdict::NeverReached,
+            Verdict::OtherLength {
+                pattern: 1,
+                name: 2
+            },
         ]
     );
     let takes = |name| {
@@ -228,5 +233,5 @@ fn the_airflow_profile_compiles() {
         "airflow.dag.etl.load.duration",
         "airflow_task_duration{dag_id=etl,task_id=load}",
     );
-    assert_eq!(mapper.shadowed().count(), 0);
+    assert_eq!(mapper.warnings().next(), None);
 }

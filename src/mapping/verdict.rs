@@ -29,6 +29,9 @@ pub enum Verdict<'m> {
     },
     /// Its regular expression is not found in the name.
     NotFound,
+    /// It would, but an earlier rule begins with the same pattern; see
+    /// [`Mapper::warnings`].
+    NeverReached,
     /// It would, but a rule that stands before it does.
     ComesLater(&'m str, usize),
     /// It would, but a rule whose pattern is more specific does.
@@ -56,13 +59,22 @@ impl Mapper {
             let verdict = match (mismatch, rule.text.stat, &winner) {
                 (Some(mismatch), ..) => mismatch,
                 (None, Some(only), _) if only != stat => Verdict::OtherType(only),
+                (None, ..) if !self.is_reachable(index, stat) => Verdict::NeverReached,
                 (None, _, Some((winner, _))) if *winner != index => self.beaten(index, *winner),
                 (None, _, Some((_, captures))) => Verdict::Takes(captures.all()),
-                (None, _, None) => unreachable!("a rule that fits takes the name"),
+                (None, _, None) => unreachable!("a rule that fits and can be reached wins"),
             };
             (rule, verdict)
         };
         mismatches.into_iter().enumerate().map(verdict).collect()
+    }
+
+    fn is_reachable(&self, rule: usize, stat: StatType) -> bool {
+        self.rules[rule].text.match_type == MatchType::Regex
+            || self
+                .layers
+                .iter()
+                .any(|layer| layer.globs.is_reachable(rule as u32, stat))
     }
 
     /// Why a rule that fits a name leaves it to another one.

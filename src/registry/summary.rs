@@ -33,6 +33,9 @@ const AGE_BUCKETS_MAX: u32 = 60;
 /// client is exact below 500 in a window.
 const EXACT_MAX: usize = 2048;
 
+/// Up to so many observations Go's sort is an insertion sort.
+const INSERTION_SORT_MAX: usize = 12;
+
 /// Sum and count since creation, observations of the window.
 #[derive(Debug)]
 pub struct Summary {
@@ -70,7 +73,7 @@ impl Summary {
     }
 
     /// Adds `count` observations of `value`. Infinities and not-a-number are
-    /// values too; the latter counts as below all others.
+    /// values too.
     pub fn observe(&mut self, value: f64, count: u64, now: Millis) {
         if count == 0 {
             return;
@@ -154,7 +157,7 @@ impl SummaryReading {
     fn cells(&self) -> Vec<Cell> {
         let Some((first, rest)) = self.sketches.split_first() else {
             let mut cells: Vec<Cell> = self.values.iter().copied().map(Cell::from).collect();
-            cells.sort_unstable_by(|a, b| compare(a.low, b.low));
+            sort(&mut cells);
             return cells;
         };
         let mut sum = first.clone();
@@ -208,6 +211,11 @@ fn make_room(values: &mut Vec<Weighted>) -> bool {
     if values.len() < capacity {
         return true;
     }
+    if capacity <= INSERTION_SORT_MAX {
+        // Their order still matters, see `sort`.
+        values.reserve_exact(capacity.max(1));
+        return true;
+    }
     values.sort_unstable_by(|a, b| compare(a.0, b.0));
     values.dedup_by(|next, kept| {
         let same = compare(next.0, kept.0).is_eq();
@@ -225,9 +233,26 @@ fn make_room(values: &mut Vec<Weighted>) -> bool {
     true
 }
 
-/// The order of observations: not-a-number, then by value. That is where Go's
-/// own sorting of floats puts it, though the Go client, which compares with
-/// `<` alone, leaves it wherever its sort happens to.
+/// Sorts the values of a window that were kept as they are.
+///
+/// Not-a-number has no place among numbers. The Go client sorts with `<` alone,
+/// so in a small window, which it sorts by insertion, values do not move past
+/// it. That is done here as well; in larger ones it comes first.
+fn sort(cells: &mut [Cell]) {
+    let total: u64 = cells.iter().map(|cell| cell.count).sum();
+    if total > INSERTION_SORT_MAX as u64 {
+        return cells.sort_unstable_by(|a, b| compare(a.low, b.low));
+    }
+    for end in 1..cells.len() {
+        let mut at = end;
+        while at > 0 && cells[at].low < cells[at - 1].low {
+            cells.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+}
+
+/// The order of observations: not-a-number, then by value.
 fn compare(a: f64, b: f64) -> Ordering {
     b.is_nan().cmp(&a.is_nan()).then_with(|| a.total_cmp(&b))
 }
@@ -331,7 +356,8 @@ mod tests {
         );
         check(&[inf, -inf, 1.0, inf], [1.0, inf, inf]);
         check(&[nan], [nan; 3]);
-        check(&[1.0, nan, 2.0], [1.0, 2.0, 2.0]);
+        check(&[1.0, nan, 2.0], [nan, 2.0, 2.0]);
+        check(&[3.0, nan, 2.0, 1.0], [nan, 2.0, 2.0]);
         let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         check(&hundred, [50.0, 90.0, 99.0]);
         assert_eq!(quantiles(&[0.0, 0.07, 1.0], &hundred), [1.0, 8.0, 100.0]);
@@ -533,7 +559,16 @@ mod tests {
             }
             now += pause_ms;
             heard.retain(|(at, _)| at + u64::from(age_buckets) > step(now));
-            heard.sort_by(|a, b| compare(a.1, b.1));
+            if heard.len() > INSERTION_SORT_MAX {
+                heard.sort_by(|a, b| compare(a.1, b.1));
+            } else {
+                for end in 1..heard.len() {
+                    let place = heard[..end].iter().rposition(|(_, before)| {
+                        !matches!(heard[end].1.partial_cmp(before), Some(Ordering::Less))
+                    });
+                    heard[place.map_or(0, |place| place + 1)..=end].rotate_right(1);
+                }
+            }
             for (quantile, value) in summary.read(Millis(now)).quantiles() {
                 let rank = (heard.len() as f64 * quantile).ceil() as usize;
                 let expect = heard.get(rank.max(1) - 1).map_or(f64::NAN, |(_, value)| *value);

@@ -103,7 +103,7 @@ pub fn parse_line(
     } else if has_tag_section {
         line.samples(std::iter::once(values), Some(tail), true);
     } else {
-        let (mut sample, mut next) = split_sample(rest);
+        let (mut sample, mut next) = split_sample(rest, dialects);
         let alone = next.is_none();
         loop {
             let (value, tail) = sample
@@ -111,7 +111,7 @@ pub fn parse_line(
                 .map_or((sample, None), |(value, tail)| (value, Some(tail)));
             line.samples(std::iter::once(value), tail, alone);
             let Some(rest) = next else { return };
-            (sample, next) = split_sample(rest);
+            (sample, next) = split_sample(rest, dialects);
         }
     }
 }
@@ -160,19 +160,28 @@ impl<'a, F: FnMut(&Sample<'_>)> Line<'a, '_, F> {
 /// A sample that ends in a bare `c`, `e` or `card` section is not whole: the
 /// colon belongs to a container id, external data or a cardinality (DogStatsD
 /// 1.2 and later), which take the rest of the line. The reference splits there
-/// and loses the sample; see `docs/compatibility.md`.
-fn split_sample(samples: &str) -> (&str, Option<&str>) {
+/// and loses the sample, see `docs/compatibility.md`; that remains so where
+/// nothing good would come of reading on.
+fn split_sample<'a>(samples: &'a str, dialects: &Dialects) -> (&'a str, Option<&'a str>) {
     let Some((sample, rest)) = samples.split_once(':') else {
         return (samples, None);
     };
-    let mut fields_from_end = sample.rsplit('|');
-    let is_cut =
-        matches!(fields_from_end.next(), Some("c" | "e" | "card")) && fields_from_end.count() >= 2;
-    if is_cut {
+    let mut from_end = sample.rsplit('|');
+    let is_cut = matches!(from_end.next(), Some("c" | "e" | "card")) && from_end.count() >= 2;
+    if is_cut && is_good(samples, dialects) {
         (samples, None)
     } else {
         (sample, Some(rest))
     }
+}
+
+/// Whether all of `sample` is one good sample.
+fn is_good(sample: &str, dialects: &Dialects) -> bool {
+    let Some((value, tail)) = sample.split_once('|') else {
+        return false;
+    };
+    let sections = Sections::read(tail, dialects, &mut Vec::new());
+    read_sample(value, Some(&sections), &[], &mut Tally::default()).is_some()
 }
 
 /// What stands after a value, read once for all values it belongs to.
@@ -576,6 +585,14 @@ mod tests {
         for line in ["a:1|c|#t:v|c", "a:1|c|#t:v|c:", "a:1|c|#t:v|cx", "a:1|c|c"] {
             check(line, &[], &[MalformedContainerId]);
         }
+        // Where reading on would not help either, the colon does split.
+        check("a:1|c|c:", &[], &[MalformedContainerId, MalformedComponent]);
+        check("a:x|c|c:abc", &[], &[MalformedValue, MalformedComponent]);
+        check(
+            "a:1|c|e:2|g",
+            &[("a", Gauge, 2.0, false, 1, &[])],
+            &[InvalidSampleFactor],
+        );
     }
 
     #[test]

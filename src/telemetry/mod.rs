@@ -101,7 +101,11 @@ impl Telemetry {
         telemetry.register(telemetry.conflicts.clone());
         telemetry.register(telemetry.reloads.clone());
         telemetry.register(telemetry.loaded_mappings.clone());
-        telemetry.register(build.family());
+        telemetry.register_info(
+            "statsd_exporter_build_info",
+            "Constant 1, labelled by what Pitot was built from.",
+            &build.labels(),
+        );
         telemetry.register_computed("process", process::collect);
         telemetry.register_computed("counts", move || {
             let workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,6 +146,16 @@ impl Telemetry {
     /// Shows how many rules are in force.
     pub fn set_loaded_mappings(&self, rules: usize) {
         self.loaded_mappings.set(rules as i64);
+    }
+
+    /// Adds a gauge that is always 1 and says something by its labels.
+    pub fn register_info(&self, name: &str, help: &str, labels: &[(&str, &str)]) {
+        let names: Vec<&str> = labels.iter().map(|(name, _)| *name).collect();
+        let values: Vec<&str> = labels.iter().map(|(_, value)| *value).collect();
+        let info =
+            IntGaugeVec::new(Opts::new(name, help), &names).expect("constant names are legal");
+        info.with_label_values(&values).set(1);
+        self.register(info);
     }
 
     /// Adds a collector of the `prometheus` crate.
@@ -210,8 +224,8 @@ pub fn family(
 }
 
 impl BuildInfo<'_> {
-    fn family(&self) -> IntGaugeVec {
-        let labels = [
+    fn labels(&self) -> [(&str, &str); 7] {
+        [
             ("branch", self.branch),
             ("goarch", self.goarch),
             ("goos", self.goos),
@@ -219,15 +233,7 @@ impl BuildInfo<'_> {
             ("revision", self.revision),
             ("tags", self.tags),
             ("version", self.version),
-        ];
-        let opts = Opts::new(
-            "statsd_exporter_build_info",
-            "Constant 1, labelled by what Pitot was built from.",
-        );
-        let info = IntGaugeVec::new(opts, &labels.map(|(name, _)| name))
-            .expect("constant names are legal");
-        info.with_label_values(&labels.map(|(_, value)| value)).set(1);
-        info
+        ]
     }
 }
 
