@@ -23,7 +23,7 @@ use crate::receive::{LineSink, Sink, StreamEvent};
 use crate::registry::{Refusal, Registry, Retired, Series};
 use crate::relay::Feed;
 use crate::statsd::{
-    Dialects, Parts, Sample, StatType, Tally, for_each_line, parse_line, parse_number,
+    Dialects, LineError, Parts, Sample, StatType, Tally, for_each_line, parse_line, parse_number,
 };
 use crate::telemetry::{Count, Counts, SharedCounts, Telemetry};
 
@@ -208,6 +208,9 @@ impl Worker {
         self.counts[Count::Tagged] += tally.tagged;
         self.counts[Count::TagErrors] += tally.tag_errors;
         self.counts.add_sample_errors(&tally.errors);
+        if self.logs_lines {
+            log_refusals(line, &tally);
+        }
     }
 
     /// What a sample means by the rules and the registry. `None` if it is
@@ -441,6 +444,19 @@ impl Desk<'_> {
 /// Counters only grow. Not a number passes, and then sticks.
 fn is_illegal(stat: StatType, value: f64) -> bool {
     stat == StatType::Counter && value < 0.0
+}
+
+#[cold]
+fn log_refusals(line: &[u8], tally: &Tally) {
+    let line = String::from_utf8_lossy(line);
+    for reason in LineError::ALL {
+        if tally.errors[reason as usize] > 0 {
+            tracing::debug!(reason = reason.as_str(), %line, "Line or sample refused");
+        }
+    }
+    if tally.tag_errors > 0 {
+        tracing::debug!(tags = tally.tag_errors, %line, "Malformed tags left out");
+    }
 }
 
 #[cold]
