@@ -1,0 +1,14 @@
+//! Records, replays and checks StatsD traffic.
+//!
+//! Most of this is the load generator's own. What the exporter's integration
+//! tests need too (an exporter as a child process, the page reader, the
+//! comparison, the case format) they take from here, as a dev-dependency, so
+//! that the exporter's library carries none of it and nothing exists twice.
+
+pub mod case;
+pub mod compare;
+pub mod exporter;
+pub mod http;
+pub mod ports;
+pub mod scrape;
+pub mod wait;
