@@ -9,6 +9,15 @@ pub mod case;
 pub mod compare;
 pub mod exporter;
 pub mod http;
+pub mod interrupt;
+pub mod kernel;
 pub mod ports;
+pub mod progress;
+pub mod record;
+pub mod replay;
 pub mod scrape;
+pub mod target;
+pub mod trace;
 pub mod wait;
+
+mod duration;
