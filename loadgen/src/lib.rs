@@ -7,6 +7,7 @@
 
 pub mod case;
 pub mod compare;
+pub mod diff;
 pub mod exporter;
 pub mod http;
 pub mod interrupt;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use pitot_loadgen::interrupt::Interrupt;
-use pitot_loadgen::{record, replay};
+use pitot_loadgen::{diff, record, replay};
 
 /// Records, replays and checks StatsD traffic.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ enum Command {
     Record(record::Args),
     /// Send a captured trace again, at any speed
     Replay(replay::Args),
+    /// Send the same to two exporters and compare their pages
+    Diff(diff::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Replay(args) => {
             let report = replay::run(&args, &interrupt)?;
             finish(&report, report.is_complete())
+        }
+        Command::Diff(args) => {
+            let report = diff::run(&args, &interrupt)?;
+            finish(&report, report.is_clean())
         }
     }
 }
