@@ -1,2 +1,60 @@
-//! Placeholder.
-fn main() {}
+//! `pitot-loadgen`: a table of contents. Each subcommand is a module of the
+//! library.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use pitot_loadgen::interrupt::Interrupt;
+use pitot_loadgen::{diff, record, replay};
+
+/// Records, replays and checks StatsD traffic.
+#[derive(Debug, Parser)]
+#[command(name = "pitot-loadgen", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write down the StatsD datagrams that arrive at a port
+    Record(record::Args),
+    /// Send a captured trace again, at any speed
+    Replay(replay::Args),
+    /// Send the same to two exporters and compare their pages
+    Diff(diff::Args),
+}
+
+fn main() -> ExitCode {
+    run(Cli::parse()).unwrap_or_else(|error| {
+        eprintln!("pitot-loadgen: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+/// Success, or 1 if the work was done and what it found is bad.
+fn run(cli: Cli) -> Result<ExitCode> {
+    let interrupt = Interrupt::on_signals()?;
+    match cli.command {
+        Command::Record(args) => {
+            let report = record::run(&args, &interrupt)?;
+            finish(&report, true)
+        }
+        Command::Replay(args) => {
+            let report = replay::run(&args, &interrupt)?;
+            finish(&report, report.is_complete())
+        }
+        Command::Diff(args) => {
+            let report = diff::run(&args, &interrupt)?;
+            finish(&report, report.is_clean())
+        }
+    }
+}
+
+fn finish(report: &impl Display, is_good: bool) -> Result<ExitCode> {
+    write!(io::stdout(), "{report}")?;
+    Ok(ExitCode::from(u8::from(!is_good)))
+}

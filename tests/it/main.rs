@@ -1,1 +1,13 @@
-fn main() {}
+//! Tests of the whole program, from the outside. One binary, so that the crates
+//! are linked once.
+
+/// Recorded behaviour of statsd_exporter, case by case.
+mod conformance;
+/// Starts the program under test; all other modules use it.
+mod harness;
+/// Plays one conformance case.
+mod player;
+/// One datagram from the wire to the page, and a clean end.
+mod smoke;
+/// Rules of this code base that the compiler does not check.
+mod tidy;

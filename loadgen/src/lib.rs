@@ -1,0 +1,24 @@
+//! Records, replays and checks StatsD traffic.
+//!
+//! Most of this is the load generator's own. What the exporter's integration
+//! tests need too (an exporter as a child process, the page reader, the
+//! comparison, the case format) they take from here, as a dev-dependency, so
+//! that the exporter's library carries none of it and nothing exists twice.
+
+pub mod case;
+pub mod compare;
+pub mod diff;
+pub mod exporter;
+pub mod http;
+pub mod interrupt;
+pub mod kernel;
+pub mod ports;
+pub mod progress;
+pub mod record;
+pub mod replay;
+pub mod scrape;
+pub mod target;
+pub mod trace;
+pub mod wait;
+
+mod duration;
