@@ -22,16 +22,30 @@ fn file(rules: usize, rule: impl Fn(usize) -> String) -> String {
 }
 
 fn mapping(c: &mut Criterion) {
-    let globs = |n: usize| format!("{{match: 'app{n}.*.*.count', name: 'app_{n}', labels: {{aa: $1, bb: $2}}}}");
-    let regexes = |n: usize| format!("{{match: 'app{n}\\.(.*)\\.(.*)\\.count', match_type: regex, name: 'app_{n}', labels: {{aa: $1, bb: $2}}}}");
+    let globs = |n: usize| {
+        format!("{{match: 'app{n}.*.*.count', name: 'app_{n}', labels: {{aa: $1, bb: $2}}}}")
+    };
+    let regexes = |n: usize| {
+        format!(
+            "{{match: 'app{n}\\.(.*)\\.(.*)\\.count', match_type: regex, name: 'app_{n}', labels: {{aa: $1, bb: $2}}}}"
+        )
+    };
     let chart = mapper(profiles::AIRFLOW);
     let many_globs = mapper(&file(1000, globs));
     let many_regexes = mapper(&file(100, regexes));
     let mut group = c.benchmark_group("mapping");
     for (id, mapper, name) in [
         ("chart, glob", &chart, "airflow.dag.etl_sales.load.duration"),
-        ("chart, regex", &chart, "airflow.operator_successes_BashOperator"),
-        ("chart, no rule", &chart, "airflow.scheduler.critical_section_busy"),
+        (
+            "chart, regex",
+            &chart,
+            "airflow.operator_successes_BashOperator",
+        ),
+        (
+            "chart, no rule",
+            &chart,
+            "airflow.scheduler.critical_section_busy",
+        ),
         ("1000 globs, last", &many_globs, "app999.some.thing.count"),
         ("1000 globs, none", &many_globs, "app999.some.thing.sum"),
         ("100 regexes, last", &many_regexes, "app99.some.thing.count"),

@@ -27,9 +27,14 @@ fn parse(c: &mut Criterion) {
         let mut tally = Tally::default();
         b.iter(|| {
             for line in LINES {
-                parse_line(black_box(line.as_bytes()), &Dialects::ALL, &mut tally, |sample| {
-                    black_box(sample.value);
-                });
+                parse_line(
+                    black_box(line.as_bytes()),
+                    &Dialects::ALL,
+                    &mut tally,
+                    |sample| {
+                        black_box(sample.value);
+                    },
+                );
             }
         });
     });

@@ -37,7 +37,10 @@ fn airflow() -> Mapper {
 
 /// The payloads of a captured trace.
 fn trace(name: &str) -> Vec<Vec<u8>> {
-    let path = format!("{}/tests/data/traces/{name}.jsonl.gz", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/tests/data/traces/{name}.jsonl.gz",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let file = std::fs::File::open(path).expect("the trace is in the repository");
     BufReader::new(GzDecoder::new(file))
         .lines()
@@ -53,12 +56,17 @@ fn trace(name: &str) -> Vec<Vec<u8>> {
 fn lines(series: usize) -> Vec<Vec<u8>> {
     let line = |n: usize| match n % 4 {
         0 => format!("airflow.ti.finish.dag_{}.task_{n}.success:1|c", n / 16),
-        1 => format!("airflow.dag.dag_{}.task_{n}.duration:2674.997000|ms", n / 16),
+        1 => format!(
+            "airflow.dag.dag_{}.task_{n}.duration:2674.997000|ms",
+            n / 16
+        ),
         2 => format!("airflow.pool.open_slots.pool_{n}:128|g"),
         _ => format!("airflow.ti.start.dag_{}.task_{n}:1|c", n / 16),
     };
     // A stride that is prime to the count visits all in no order of memory.
-    (0..series).map(|n| line(n * 7919 % series).into_bytes()).collect()
+    (0..series)
+        .map(|n| line(n * 7919 % series).into_bytes())
+        .collect()
 }
 
 fn feed(worker: &mut Worker, datagrams: &[Vec<u8>]) {

@@ -23,7 +23,9 @@ fn summary() -> Shape {
 
 fn histogram(native_bucket_factor: f64) -> Shape {
     Shape::Histogram(Arc::new(HistogramOptions {
-        buckets: vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+        buckets: vec![
+            0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+        ],
         native_bucket_factor,
         native_buckets_max: 256,
     }))
@@ -54,7 +56,9 @@ fn registry(c: &mut Criterion) {
     let counter = spec(name, &help, &labels, &Shape::Counter);
     let registry = Registry::new(Clock::system(), |_| false);
     let now = registry.clock().now();
-    let found = registry.series(&counter, now).expect("nothing is in its way");
+    let found = registry
+        .series(&counter, now)
+        .expect("nothing is in its way");
     group.bench_function("find", |b| {
         b.iter(|| registry.series(black_box(&counter), now));
     });

@@ -18,8 +18,14 @@ fn registry() -> Registry {
     for number in 0..SERIES {
         let name = format!("airflow_metric_{}", number % 100);
         let labels = [
-            (Cow::Borrowed("dag_id"), Cow::Owned(format!("dag_{}", number / 1000))),
-            (Cow::Borrowed("task_id"), Cow::Owned(format!("task_{number}"))),
+            (
+                Cow::Borrowed("dag_id"),
+                Cow::Owned(format!("dag_{}", number / 1000)),
+            ),
+            (
+                Cow::Borrowed("task_id"),
+                Cow::Owned(format!("task_{number}")),
+            ),
         ];
         let spec = SeriesSpec {
             name: &name,
@@ -28,7 +34,10 @@ fn registry() -> Registry {
             labels: &labels,
             ttl: Ttl::Never,
         };
-        registry.series(&spec, now).expect("no conflict").count(number as f64);
+        registry
+            .series(&spec, now)
+            .expect("no conflict")
+            .count(number as f64);
     }
     registry
 }
@@ -36,7 +45,9 @@ fn registry() -> Registry {
 fn page(c: &mut Criterion) {
     let registry = registry();
     let mut group = c.benchmark_group("render");
-    group.throughput(Throughput::Elements(SERIES as u64)).sample_size(20);
+    group
+        .throughput(Throughput::Elements(SERIES as u64))
+        .sample_size(20);
     for (id, format) in [
         ("text", Format::Text),
         ("protobuf", Format::ProtobufDelimited),

@@ -26,7 +26,7 @@ use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use prometheus::proto::{MetricFamily, MetricType};
 use socket2::Socket;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -240,8 +240,10 @@ impl Exporter {
             let _ = closed.await;
         });
         let ending = runtime.block_on(async {
+            // Before anybody can learn that the program is ready, and act on it.
+            let signals = Signals::catch().context("cannot catch signals")?;
             let web = tokio::spawn(web);
-            let ending = watch(&self.control, &mut self.ending).await;
+            let ending = watch(&self.control, &mut self.ending, signals).await;
             self.stop.raise();
             for receiver in self.receivers.drain(..) {
                 // A panic in a receiver has ended the process already.
@@ -253,8 +255,8 @@ impl Exporter {
                 Ok(Err(error)) => error!(%error, "The web server failed"),
                 Err(error) => error!(%error, "The web server did not end"),
             }
-            ending
-        });
+            anyhow::Ok(ending)
+        })?;
         if let Some(relay) = self.relay.take() {
             relay.finish();
         }
@@ -269,33 +271,39 @@ impl Exporter {
     }
 }
 
+/// The signals that mean something.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+}
+
 /// Handles signals and sweeps until there is a reason to end.
-async fn watch(control: &Arc<Control>, endings: &mut mpsc::UnboundedReceiver<Ending>) -> Ending {
-    let signals = || -> io::Result<_> {
-        Ok((
-            signal(SignalKind::hangup())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        ))
-    };
-    let (mut hangup, mut interrupt, mut terminate) = match signals() {
-        Ok(signals) => signals,
-        Err(error) => {
-            return Ending::Failed(anyhow!(error).context("cannot listen for signals"));
-        }
-    };
+async fn watch(
+    control: &Control,
+    endings: &mut mpsc::UnboundedReceiver<Ending>,
+    mut signals: Signals,
+) -> Ending {
+    let registry = &control.shared.registry;
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         // This runs on the main thread, which has nothing else to do, so what
         // is done here may take its time.
         tokio::select! {
-            _ = sweep.tick() => {
-                let registry = &control.shared.registry;
-                registry.sweep(registry.clock().now());
-            }
-            _ = hangup.recv() => control.reload(),
-            _ = interrupt.recv() => return Ending::Asked("SIGINT"),
-            _ = terminate.recv() => return Ending::Asked("SIGTERM"),
+            _ = sweep.tick() => registry.sweep(registry.clock().now()),
+            _ = signals.hangup.recv() => control.reload(),
+            _ = signals.interrupt.recv() => return Ending::Asked("SIGINT"),
+            _ = signals.terminate.recv() => return Ending::Asked("SIGTERM"),
             Some(ending) = endings.recv() => return ending,
         }
     }
