@@ -186,7 +186,7 @@ impl Endpoints {
         let is_file = |name: &&String| !name.is_empty() && !name.starts_with('@');
         let unix_mode = names
             .iter()
-            .any(|name| is_file(name))
+            .any(is_file)
             .then(|| unix_mode(&flags.statsd_unixsocket_mode))
             .flatten();
         Ok(Endpoints {

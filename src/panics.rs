@@ -17,6 +17,10 @@ thread_local! {
 }
 
 /// From now on a panic is logged and ends the process.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "nothing of the program may run on after a panic"
+)]
 pub fn end_process() {
     std::panic::set_hook(Box::new(|info| {
         if !IS_CONTAINED.get() {

@@ -3,7 +3,7 @@
 //!
 //! The `prometheus` crate holds what changes rarely: its vectors keep labelled
 //! counters off the page until they are first used, as the reference does. What
-//! is counted per line is counted by the workers ([`counts`]) and summed here.
+//! is counted per line is counted by the workers (`counts`) and summed here.
 
 mod counts;
 mod process;

@@ -3,6 +3,8 @@
 
 /// Recorded behaviour of statsd_exporter, case by case.
 mod conformance;
+/// A million mutated lines, ten thousand mutated mapping files.
+mod fuzz_smoke;
 /// Starts the program under test; all other modules use it.
 mod harness;
 /// Plays one conformance case.
