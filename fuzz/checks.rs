@@ -52,9 +52,8 @@ impl Exporter {
     /// The exporter's own counters, but for those of the cache and the process.
     pub fn counters(&self) -> Vec<String> {
         let families = self.shared.telemetry.gather();
-        let of_samples = |name: &str| {
-            name.starts_with("statsd_exporter_") && !name.contains("build_info")
-        };
+        let of_samples =
+            |name: &str| name.starts_with("statsd_exporter_") && !name.contains("build_info");
         families
             .iter()
             .filter(|family| of_samples(family.name()))

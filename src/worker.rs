@@ -177,31 +177,21 @@ impl Worker {
         parse_line(line, &dialects, &mut tally, |sample| {
             // Only a sample that follows from the parts may be remembered.
             let parts = parts.filter(|_| sample.divisor.is_some());
-            let known = parts.and_then(|parts| self.handles.get(parts));
-            let handle = match known {
-                // Another value of the same line.
-                Some(handle) => handle.clone(),
-                None => match self.resolve(sample) {
-                    Some(handle) => handle,
-                    None => return,
-                },
-            };
-            let event = Event {
-                stat: sample.stat,
-                value: sample.value * handle.scale,
-                relative: sample.relative,
-                count: sample.count,
-            };
-            let mut desk = Desk {
-                now: self.now,
-                counts: &mut self.counts,
-                stash: &mut self.stash,
-            };
-            if desk.deliver(&event, &handle).is_ok()
-                && let Some(parts) = parts
-            {
-                let series = self.shared.registry.live_total();
-                self.handles.insert(parts, handle, series);
+            // Another value of the same line, as of an extended aggregation.
+            let mut known = parts.and_then(|parts| self.handles.get(parts)).cloned();
+            loop {
+                let Some(handle) = known.take().or_else(|| self.resolve(sample)) else {
+                    return;
+                };
+                if self.deliver(sample, &handle).is_err() {
+                    // Retired since it was looked up, so it is made anew.
+                    continue;
+                }
+                if let Some(parts) = parts {
+                    let series = self.shared.registry.live_total();
+                    self.handles.insert(parts, handle, series);
+                }
+                return;
             }
         });
         self.counts[Count::Samples] += tally.samples;
@@ -211,6 +201,21 @@ impl Worker {
         if self.logs_lines {
             log_refusals(line, &tally);
         }
+    }
+
+    fn deliver(&mut self, sample: &Sample<'_>, handle: &Handle) -> Result<(), Retired> {
+        let event = Event {
+            stat: sample.stat,
+            value: sample.value * handle.scale,
+            relative: sample.relative,
+            count: sample.count,
+        };
+        let mut desk = Desk {
+            now: self.now,
+            counts: &mut self.counts,
+            stash: &mut self.stash,
+        };
+        desk.deliver(&event, handle)
     }
 
     /// What a sample means by the rules and the registry. `None` if it is
@@ -275,16 +280,6 @@ impl Worker {
         }
     }
 
-    /// Counts an error and logs the first of its kind; it goes on either way.
-    fn on_error(&mut self, count: Count, error: &io::Error) {
-        if self.counts[count] == 0 {
-            let transport = self.transport.as_str();
-            tracing::error!(transport, %error, "receiving failed and is tried again; later failures are only counted");
-        }
-        self.counts[count] += 1;
-        self.published.publish(&self.counts);
-    }
-
     fn end(&mut self) {
         self.counts[Count::Batches] += 1;
         self.settle();
@@ -341,7 +336,11 @@ impl Sink for Worker {
     }
 
     fn error(&mut self, error: &io::Error) {
-        self.on_error(Count::ReceiveErrors, error);
+        self.counts[Count::ReceiveErrors] += 1;
+        self.published.publish(&self.counts);
+        if self.counts[Count::ReceiveErrors] == 1 {
+            log_error(self.transport, error);
+        }
     }
 }
 
@@ -379,7 +378,10 @@ impl LineSink for Worker {
     }
 
     fn error(&mut self, error: &io::Error) {
-        self.on_error(Count::AcceptErrors, error);
+        // A failure to accept was counted as an event before.
+        if self.counts[Count::AcceptErrors] <= 1 {
+            log_error(self.transport, error);
+        }
     }
 }
 
@@ -446,6 +448,13 @@ fn is_illegal(stat: StatType, value: f64) -> bool {
     stat == StatType::Counter && value < 0.0
 }
 
+/// Logs the first error of its kind; whoever caused it may cause thousands.
+#[cold]
+fn log_error(transport: Transport, error: &io::Error) {
+    let transport = transport.as_str();
+    tracing::error!(transport, %error, "Receiving failed and is tried again; later failures are only counted");
+}
+
 #[cold]
 fn log_refusals(line: &[u8], tally: &Tally) {
     let line = String::from_utf8_lossy(line);
@@ -463,4 +472,111 @@ fn log_refusals(line: &[u8], tally: &Tally) {
 fn log_line(transport: Transport, line: &[u8]) {
     let proto = transport.as_str();
     tracing::debug!(proto, line = %String::from_utf8_lossy(line), "Incoming line");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::mapping::rules;
+    use crate::registry::Reading;
+    use crate::telemetry::{self, BuildInfo};
+
+    fn worker(mapping: &str) -> Worker {
+        let file = rules::read(mapping.as_bytes(), "m.yml").expect("good rules");
+        let mapper = Mapper::compile([(Arc::from("m.yml"), file)]).expect("good patterns");
+        let shared = Shared {
+            registry: Arc::new(Registry::new(Clock::manual(), telemetry::is_reserved)),
+            mapper: ArcSwap::from_pointee(mapper),
+            telemetry: Telemetry::new(&BuildInfo::default(), true),
+            dialects: Dialects::ALL,
+            cache: true,
+        };
+        Worker::new(Arc::new(shared), Transport::Udp, None)
+    }
+
+    fn send(worker: &mut Worker, datagram: &str) {
+        Sink::batch_start(worker);
+        worker.datagram(datagram.as_bytes());
+        Sink::batch_end(worker);
+    }
+
+    /// The value of a counter without labels, if it is on the page.
+    fn counter(worker: &Worker, name: &str) -> Option<f64> {
+        let registry = &worker.shared.registry;
+        let families = registry.families();
+        let family = families.iter().find(|family| &*family.name == name)?;
+        let series = family.series();
+        match series.first()?.read(registry.clock().now()) {
+            Reading::Counter(value) => Some(value),
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+
+    fn pass(worker: &Worker, seconds: u64) {
+        let registry = &worker.shared.registry;
+        registry.clock().advance(Duration::from_secs(seconds));
+        registry.sweep(registry.clock().now());
+    }
+
+    /// With many lines in memory those of retired series are not purged at
+    /// once; they must not swallow what comes for them.
+    #[test]
+    fn a_retired_series_is_made_anew() {
+        let mut worker = worker("mappings:\n- {match: short.*, name: '$1', ttl: 1s}\n");
+        for name in 0..100 {
+            send(&mut worker, &format!("stays_{name}:1|c"));
+        }
+        for round in 0..3 {
+            send(&mut worker, "short.a:2|c");
+            send(&mut worker, "short.a:3|c\nshort.t:1:2|h");
+            assert_eq!(counter(&worker, "a"), Some(5.0), "round {round}");
+            pass(&worker, 5);
+            assert_eq!(counter(&worker, "a"), None, "round {round}");
+        }
+        assert_eq!(worker.counts[Count::CounterEvents], 100 + 6);
+        assert_eq!(worker.counts[Count::ObserverEvents], 6);
+    }
+
+    #[test]
+    fn new_rules_hold_from_the_next_batch_on() {
+        let mut worker = worker("mappings:\n- {match: a, name: before}\n");
+        send(&mut worker, "a:1|c");
+        send(&mut worker, "a:1|c");
+        let file = rules::read(b"mappings:\n- {match: a, name: after}\n", "m.yml").unwrap();
+        let mapper = Mapper::compile([(Arc::from("m.yml"), file)]).unwrap();
+        worker.shared.mapper.store(Arc::new(mapper));
+        send(&mut worker, "a:1|c");
+        assert_eq!(counter(&worker, "before"), Some(2.0));
+        assert_eq!(counter(&worker, "after"), Some(1.0));
+    }
+
+    #[test]
+    fn what_is_remembered_counts_as_what_is_not() {
+        let mut worker = worker("mappings:\n- {match: d, name: d, action: drop}\n");
+        for _ in 0..3 {
+            send(
+                &mut worker,
+                "c,t=v:1|c\nc,t=v:-1|c\no:1|h|@0.1\nd:1|g\ng:+1|g\nx:y|c",
+            );
+        }
+        for (count, expect) in [
+            (Count::Lines, 18),
+            (Count::Samples, 18),
+            (Count::Tagged, 6),
+            (Count::MalformedValue, 3),
+            (Count::CounterEvents, 3),
+            (Count::IllegalNegativeCounter, 3),
+            (Count::ObserverEvents, 30),
+            (Count::GaugeEvents, 3),
+            (Count::Dropped, 3),
+            (Count::Unmapped, 39),
+            // The negative counter is remembered from its first good sample.
+            (Count::CacheHits, 11),
+        ] {
+            assert_eq!(worker.counts[count], expect, "{count:?}");
+        }
+    }
 }

@@ -61,7 +61,10 @@ fn mutated_mapping_files() {
     let mut random = seeded();
     for _ in 0..MAPPING_FILES {
         let file = mutate(&seeds, FILE_BYTES, &mut random);
-        checks::mapping(&file, &["a.b", "a.b.c", "airflow.dag.x.y.duration", "*", ""]);
+        checks::mapping(
+            &file,
+            &["a.b", "a.b.c", "airflow.dag.x.y.duration", "*", ""],
+        );
     }
 }
 
@@ -76,9 +79,8 @@ mappings:
 ";
 
 fn seeded() -> SmallRng {
-    let seed = std::env::var("PITOT_FUZZ_SEED").map_or(1, |seed| {
-        seed.parse().expect("PITOT_FUZZ_SEED is a number")
-    });
+    let seed = std::env::var("PITOT_FUZZ_SEED")
+        .map_or(1, |seed| seed.parse().expect("PITOT_FUZZ_SEED is a number"));
     SmallRng::seed_from_u64(seed)
 }
 
@@ -145,7 +147,10 @@ fn read_cases(directory: &Path) -> Vec<Value> {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             cases.extend(read_cases(&path));
-        } else if path.extension().is_some_and(|extension| extension == "json") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
             let text = fs::read_to_string(&path).expect("a case");
             cases.push(serde_json::from_str(&text).expect("a case is JSON"));
         }
