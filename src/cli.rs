@@ -180,8 +180,8 @@ flags! {
         /// Octal permissions of the file of a Unix socket.
         "statsd.unixsocket-mode" => statsd_unixsocket_mode: String = "755";
         /// Bytes of receive buffer to ask the kernel for, on UDP and Unix
-        /// datagram sockets; net.core.rmem_max is the most it gives. 0 leaves
-        /// the kernel's default.
+        /// datagram sockets; without CAP_NET_ADMIN, net.core.rmem_max is the
+        /// most it gives. 0 asks for 4 MiB.
         "statsd.read-buffer" => statsd_read_buffer: i64 = "0";
         /// Read DogStatsD tags, name:1|c|#key:value.
         "statsd.parse-dogstatsd-tags" => statsd_parse_dogstatsd_tags: bool = "true";

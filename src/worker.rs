@@ -11,6 +11,7 @@
 //! meet, and the only one that counts what they said. There is no queue behind
 //! it: when a batch has been handed over, its samples are on the page.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -70,6 +71,12 @@ impl Transport {
     }
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// See the module's documentation.
 pub struct Worker {
     shared: Arc<Shared>,
@@ -118,6 +125,11 @@ impl Worker {
             purged_at: 0,
             shared,
         }
+    }
+
+    /// Its counts, as of the end of its last batch.
+    pub fn counts(&self) -> Arc<SharedCounts> {
+        Arc::clone(&self.published)
     }
 
     /// Takes one line without its newline.
