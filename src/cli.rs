@@ -222,6 +222,10 @@ flags! {
         /// How to take datagrams from the kernel; auto is io_uring where the
         /// kernel allows it, else recvmmsg.
         "receive.backend" => receive_backend: BackendChoice = "auto";
+        /// How long UDP datagrams may gather before they are taken, so that
+        /// taking them costs less; auto is as long as the receive buffer
+        /// surely lasts, 0 not at all. Pages never miss what has arrived.
+        "receive.gather" => receive_gather: GatherTime = "auto";
         /// Sockets that share the load of UDP, each with its own thread; 0 is
         /// one for each usable core.
         "receive.shards" => receive_shards: u64 = "0";
@@ -301,6 +305,15 @@ impl Choice for Level {
 /// A duration as flags have it, in nanoseconds; it may be negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nanos(pub i64);
+
+/// What `--receive.gather` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatherTime {
+    /// The program decides.
+    Auto,
+    /// No longer than this.
+    AtMost(Nanos),
+}
 
 // === Values ===
 
@@ -402,6 +415,17 @@ impl Value for Nanos {
     fn read(text: &str) -> Result<Nanos, String> {
         let nanos = go_duration::parse(text, Units::WithDays)?;
         Ok(Nanos(nanos))
+    }
+}
+
+impl Value for GatherTime {
+    fn read(text: &str) -> Result<GatherTime, String> {
+        match text {
+            "auto" => Ok(GatherTime::Auto),
+            // The only duration without a unit.
+            "0" => Ok(GatherTime::AtMost(Nanos(0))),
+            _ => Nanos::read(text).map(GatherTime::AtMost),
+        }
     }
 }
 

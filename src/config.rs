@@ -17,12 +17,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use tracing::warn;
 
-use crate::cli::{CacheType, Flags, MappingProfile, Nanos, bad_value};
+use crate::cli::{CacheType, Flags, GatherTime, MappingProfile, Nanos, bad_value};
 use crate::http::Routes;
-use crate::receive::BackendChoice;
+use crate::receive::{BackendChoice, Gather};
 use crate::statsd::Dialects;
 
 /// Why the program cannot start: one sentence.
@@ -78,6 +79,8 @@ pub struct Cache {
 pub struct Receive {
     /// The system calls to use.
     pub backend: BackendChoice,
+    /// How long UDP datagrams may gather before they are taken.
+    pub gather: Gather,
     /// Sockets, and threads, that share the load of UDP.
     pub shards: NonZeroUsize,
     /// Bytes of receive buffer to ask for; negative for the most there is.
@@ -107,6 +110,7 @@ impl Config {
             },
             receive: Receive {
                 backend: flags.receive_backend,
+                gather: gather(flags.receive_gather)?,
                 shards: shards(flags.receive_shards)?,
                 read_buffer: read_buffer(flags.statsd_read_buffer),
             },
@@ -382,6 +386,21 @@ fn shards(count: u64) -> Result<NonZeroUsize, ConfigError> {
         })
 }
 
+/// Longer than any buffer lasts, and than a page waits.
+const GATHER_MAX: Duration = Duration::from_millis(20);
+
+fn gather(time: GatherTime) -> Result<Gather, ConfigError> {
+    let GatherTime::AtMost(Nanos(nanos)) = time else {
+        return Ok(Gather::Auto);
+    };
+    let time = u64::try_from(nanos).ok().map(Duration::from_nanos);
+    let time = time.filter(|time| *time <= GATHER_MAX).ok_or_else(|| {
+        let why = "is not from 0 to 20ms; write for example 5ms";
+        ConfigError::bad_value("receive.gather", &format!("{nanos}ns"), why)
+    })?;
+    Ok(Gather::AtMost(time))
+}
+
 /// What to ask for when nobody says: some 5000 datagrams, and as many again
 /// since the kernel doubles it. A burst of 400,000 a second fills it in 27 ms.
 const READ_BUFFER_DEFAULT: i32 = 4 << 20;
@@ -501,6 +520,8 @@ mod tests {
         assert_eq!(config.cache.entries, 1000);
         assert_eq!(config.mapping.file, None);
         assert!(config.receive.shards.get() >= 1);
+        assert_eq!(config.receive.read_buffer, 4 << 20);
+        assert_eq!(config.receive.gather, Gather::Auto);
         let endpoints = endpoints(&[]).unwrap();
         assert_eq!(endpoints.udp.as_ref().unwrap().as_str(), ":9125");
         check_bound(Ok(endpoints.udp.unwrap()), "[::]:9125");

@@ -38,7 +38,7 @@ use crate::config::{Address, Config, Endpoints};
 use crate::http::{self, HandlerStats, Pages, Site};
 use crate::mapping::Mapper;
 use crate::receive::socket::{self, SocketFile};
-use crate::receive::{self, Backend, Stop, stream};
+use crate::receive::{self, Backend, Bell, Gather, Stop, stream};
 use crate::registry::Registry;
 use crate::relay::{self, Relay};
 use crate::render::{self, Format};
@@ -91,6 +91,32 @@ struct Exporter {
     web: TcpListener,
     site: Site,
     ending: mpsc::UnboundedReceiver<Ending>,
+}
+
+/// A datagram socket, all that its thread needs.
+struct Datagrams {
+    transport: Transport,
+    /// Which of its transport's sockets it is.
+    shard: usize,
+    socket: OwnedFd,
+    bell: Bell,
+    worker: Worker,
+}
+
+impl Datagrams {
+    fn name(&self) -> String {
+        format!("pitot-{}-{}", self.transport, self.shard)
+    }
+
+    fn options(&self, all: receive::Options) -> receive::Options {
+        let gather = match self.transport {
+            // The kernel keeps but a few (`net.unix.max_dgram_qlen`) and makes
+            // senders wait for more.
+            Transport::Unixgram => Gather::AtMost(Duration::ZERO),
+            _ => all.gather,
+        };
+        receive::Options { gather, ..all }
+    }
 }
 
 /// Why the program ends.
@@ -158,10 +184,16 @@ impl Exporter {
         let mut datagrams = Vec::new();
         for (transport, shard, socket) in listeners.datagrams {
             let worker = Worker::new(Arc::clone(&shared), transport, feed());
-            receivers
+            let bell = receivers
                 .add(transport, shard, &socket, worker.counts())
-                .context("cannot have another descriptor of a socket")?;
-            datagrams.push((format!("pitot-{transport}-{shard}"), socket, worker));
+                .context("cannot make descriptors for a receiver")?;
+            datagrams.push(Datagrams {
+                transport,
+                shard,
+                socket,
+                bell,
+                worker,
+            });
         }
         receivers.warn_of_small_buffers(config.receive.read_buffer);
         let receivers = Arc::new(receivers);
@@ -192,7 +224,11 @@ impl Exporter {
             site: Site::new(options, pages, stats),
             ending,
         };
-        exporter.receive(datagrams, chosen.backend)?;
+        let options = receive::Options {
+            backend: chosen.backend,
+            gather: config.receive.gather,
+        };
+        exporter.receive(datagrams, options)?;
         exporter.accept(listeners.streams, chosen.backend)?;
         Ok(exporter)
     }
@@ -200,13 +236,20 @@ impl Exporter {
     /// Starts a thread for each datagram socket.
     fn receive(
         &mut self,
-        datagrams: Vec<(String, OwnedFd, Worker)>,
-        backend: Backend,
+        datagrams: Vec<Datagrams>,
+        options: receive::Options,
     ) -> anyhow::Result<()> {
-        for (name, socket, mut worker) in datagrams {
+        for mut datagrams in datagrams {
             let stop = self.stop.clone();
-            self.spawn(name, move || {
-                receive::run(socket, backend, &stop, &mut worker)
+            let options = datagrams.options(options);
+            self.spawn(datagrams.name(), move || {
+                let Datagrams {
+                    socket,
+                    bell,
+                    worker,
+                    ..
+                } = &mut datagrams;
+                receive::run(socket, options, &stop, bell, worker)
             })?;
         }
         Ok(())
@@ -337,6 +380,7 @@ async fn watch(
 
 impl Pages for Control {
     fn render(&self, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
+        self.receivers.deliver();
         let own = self.shared.telemetry.gather();
         render::render(&self.shared.registry, &own, format, out)
     }

@@ -3,18 +3,26 @@
 //! buffers are, and how the load is spread over them.
 //!
 //! All of it is read when a page asks (and once a second, so that the kernel's
-//! 32 bits cannot wrap unseen). A receiver does nothing for it.
+//! 32 bits cannot wrap unseen). A receiver does nothing for it, except that it
+//! is asked to deliver what has arrived before a page is rendered.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use prometheus::proto::{MetricFamily, MetricType};
 use tracing::{debug, warn};
 
+use crate::receive::{Bell, Ring};
 use crate::sys::socket_options::{ReceiveMemory, receive_memory};
 use crate::telemetry::{Count, SharedCounts, family};
 use crate::worker::Transport;
+
+/// How long a page waits for receivers to deliver what has arrived. They rest
+/// for a fraction of it, and a socket's buffer takes a fraction of it to drain.
+const DELIVER_MAX: Duration = Duration::from_millis(50);
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -30,6 +38,10 @@ pub(super) struct Receiver {
     /// as long as there is a page.
     socket: OwnedFd,
     counts: Arc<SharedCounts>,
+    bell: Bell,
+    /// How full its buffer was when the last page was asked for, before it was
+    /// drained for that page.
+    used: AtomicU32,
     drops: Mutex<Drops>,
 }
 
@@ -43,22 +55,43 @@ struct Drops {
 // === impl Receivers ===
 
 impl Receivers {
-    /// Adds the socket whose datagrams are counted in `counts`.
+    /// Adds the socket whose datagrams are counted in `counts`. Its receiver
+    /// is to listen to the bell.
     pub(super) fn add(
         &mut self,
         listener: Transport,
         shard: usize,
         socket: impl AsFd,
         counts: Arc<SharedCounts>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Bell> {
+        let bell = Bell::new()?;
         self.0.push(Receiver {
             listener,
             shard: shard.to_string(),
             socket: socket.as_fd().try_clone_to_owned()?,
             counts,
+            bell: bell.clone(),
+            used: AtomicU32::new(0),
             drops: Mutex::default(),
         });
-        Ok(())
+        Ok(bell)
+    }
+
+    /// Makes all receivers deliver what has arrived, so that a page shows it. A
+    /// receiver that is too busy to answer soon is not waited for.
+    pub(super) fn deliver(&self) {
+        let ring = |receiver: &Receiver| {
+            let memory = receiver.memory();
+            let used = memory.map_or(0, |memory| memory.used);
+            receiver.used.store(used, Ordering::Relaxed);
+            receiver.bell.ring()
+        };
+        // All at once, then each in turn.
+        let rings: Vec<Ring> = self.0.iter().map(ring).collect();
+        let deadline = Instant::now() + DELIVER_MAX;
+        for (receiver, ring) in self.0.iter().zip(rings) {
+            receiver.bell.wait(ring, deadline);
+        }
     }
 
     /// Warns if the kernel gave less buffer than `asked` bytes.
@@ -97,7 +130,10 @@ impl Receivers {
         let drops = both().map(|(receiver, memory)| (receiver, receiver.dropped(*memory) as f64));
         let granted =
             both().filter_map(|(r, memory)| Some((r, f64::from(memory.as_ref()?.granted))));
-        let used = both().filter_map(|(r, memory)| Some((r, f64::from(memory.as_ref()?.used))));
+        let used = self
+            .0
+            .iter()
+            .map(|r| (r, f64::from(r.used.load(Ordering::Relaxed))));
         vec![
             by_receiver(
                 "pitot_kernel_drops_total",
