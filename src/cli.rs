@@ -18,6 +18,7 @@ use tracing::Level;
 
 use crate::go_duration::{self, Units};
 use crate::receive::BackendChoice;
+use crate::receive::socket::Steering;
 use crate::{log, statsd};
 
 /// What the user asked for.
@@ -229,6 +230,11 @@ flags! {
         /// Sockets that share the load of UDP, each with its own thread; 0 is
         /// one for each usable core.
         "receive.shards" => receive_shards: u64 = "0";
+        /// How datagrams are spread over these: flow keeps those of a sender
+        /// together, cpu goes by the core on which they arrive.
+        "receive.steering" => receive_steering: Steering = "flow";
+        /// Keep each of these threads on a core of its own.
+        "receive.pin" => receive_pin: bool = "false";
     }
     "Accepted for compatibility" {
         /// Only 0 has an effect: no line is remembered, and the metrics of the
@@ -282,6 +288,10 @@ impl Choice for BackendChoice {
         ("io_uring", BackendChoice::IoUring),
         ("recvmmsg", BackendChoice::Recvmmsg),
     ];
+}
+
+impl Choice for Steering {
+    const WORDS: &[(&str, Steering)] = &[("flow", Steering::Flow), ("cpu", Steering::Core)];
 }
 
 impl Choice for log::Format {

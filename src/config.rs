@@ -23,6 +23,7 @@ use tracing::warn;
 
 use crate::cli::{CacheType, Flags, GatherTime, MappingProfile, Nanos, bad_value};
 use crate::http::Routes;
+use crate::receive::socket::Steering;
 use crate::receive::{BackendChoice, Gather};
 use crate::statsd::Dialects;
 
@@ -83,6 +84,10 @@ pub struct Receive {
     pub gather: Gather,
     /// Sockets, and threads, that share the load of UDP.
     pub shards: NonZeroUsize,
+    /// How datagrams are spread over them.
+    pub steering: Steering,
+    /// Whether each of the threads is kept on a core of its own.
+    pub pin: bool,
     /// Bytes of receive buffer to ask for; negative for the most there is.
     pub read_buffer: i32,
 }
@@ -112,6 +117,8 @@ impl Config {
                 backend: flags.receive_backend,
                 gather: gather(flags.receive_gather)?,
                 shards: shards(flags.receive_shards)?,
+                steering: flags.receive_steering,
+                pin: flags.receive_pin,
                 read_buffer: read_buffer(flags.statsd_read_buffer),
             },
         })

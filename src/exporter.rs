@@ -30,7 +30,7 @@ use arc_swap::ArcSwap;
 use socket2::Socket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::cli::{BUILD, Flags};
 use crate::clock::Clock;
@@ -43,6 +43,7 @@ use crate::registry::Registry;
 use crate::relay::{self, Relay};
 use crate::render::{self, Format};
 use crate::rule_source::RuleSource;
+use crate::sys::affinity;
 use crate::telemetry::{self, BuildInfo, Telemetry};
 use crate::worker::{Shared, Transport, Worker};
 
@@ -106,6 +107,23 @@ struct Datagrams {
 impl Datagrams {
     fn name(&self) -> String {
         format!("pitot-{}-{}", self.transport, self.shard)
+    }
+
+    /// Keeps the calling thread on a core of its own, as far as there are cores.
+    /// Where all cores of the machine may be used, it is one of those whose
+    /// datagrams `--receive.steering=cpu` sends here.
+    fn pin(&self) {
+        if self.transport != Transport::Udp {
+            return;
+        }
+        let pinned = affinity::usable_cores().and_then(|cores| {
+            let core = cores[self.shard % cores.len()];
+            affinity::pin_to(core).map(|()| core)
+        });
+        match pinned {
+            Ok(core) => debug!(shard = self.shard, core, "Pinned"),
+            Err(error) => warn!(shard = self.shard, %error, "Cannot pin a receiver to a core"),
+        }
     }
 
     fn options(&self, all: receive::Options) -> receive::Options {
@@ -228,7 +246,7 @@ impl Exporter {
             backend: chosen.backend,
             gather: config.receive.gather,
         };
-        exporter.receive(datagrams, options)?;
+        exporter.receive(datagrams, options, config.receive.pin)?;
         exporter.accept(listeners.streams, chosen.backend)?;
         Ok(exporter)
     }
@@ -238,11 +256,15 @@ impl Exporter {
         &mut self,
         datagrams: Vec<Datagrams>,
         options: receive::Options,
+        pin: bool,
     ) -> anyhow::Result<()> {
         for mut datagrams in datagrams {
             let stop = self.stop.clone();
             let options = datagrams.options(options);
             self.spawn(datagrams.name(), move || {
+                if pin {
+                    datagrams.pin();
+                }
                 let Datagrams {
                     socket,
                     bell,
@@ -437,6 +459,8 @@ impl Listeners {
         if let Some(address) = &endpoints.udp {
             let group = socket::udp_group(address.resolve()?, config.receive.shards, bytes);
             let group = group.with_context(|| cannot_open(address.as_str()))?;
+            socket::steer(&group, config.receive.steering)
+                .context("--receive.steering: the kernel refuses the filter")?;
             info!(
                 address = address.as_str(),
                 sockets = group.len(),

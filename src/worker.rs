@@ -338,6 +338,10 @@ impl Sink for Worker {
         self.counts[Count::TruncatedDatagrams] += 1;
     }
 
+    fn out_of_buffers(&mut self) {
+        self.counts[Count::BuffersExhausted] += 1;
+    }
+
     fn batch_end(&mut self) {
         self.end();
     }

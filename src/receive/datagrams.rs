@@ -48,6 +48,9 @@ pub(super) trait Source {
     /// Delivers one batch of what is there and never waits.
     fn visit(&mut self, sink: &mut impl Sink) -> io::Result<Left>;
 
+    /// Whether it can be relied upon still.
+    fn is_sound(&mut self) -> bool;
+
     /// Delivers what was taken from the socket already.
     fn finish(&mut self, sink: &mut impl Sink);
 }
@@ -74,25 +77,22 @@ pub fn run(
     sink: &mut impl Sink,
 ) -> io::Result<()> {
     let socket = socket.as_fd();
-    let receiver = Receiver {
+    let mut receiver = Receiver {
         socket,
         gather: options.gather,
         stop,
         listener: Listener::new(bell),
     };
-    let plain = Recvmmsg::new(socket, stop, bell)?;
+    let mut plain = Recvmmsg::new(socket, stop, bell)?;
     if options.backend == Backend::IoUring {
         match Multishot::new(socket, stop, bell) {
-            Ok(source) => {
-                receiver.run(source, sink);
-                // What it had not taken is still in the socket.
-                drain_for_good(plain, sink);
-                return Ok(());
-            }
+            Ok(mut source) => receiver.run(&mut source, sink),
             Err(error) => sink.error(&error),
         }
     }
-    receiver.run(plain, sink);
+    // Also what io_uring, once stopped, has left in the socket.
+    receiver.run(&mut plain, sink);
+    drain_for_good(&mut plain, sink);
     Ok(())
 }
 
@@ -105,12 +105,19 @@ struct Receiver<'r> {
 }
 
 impl Receiver<'_> {
-    fn run(mut self, mut source: impl Source, sink: &mut impl Sink) {
+    /// Receives until it is stopped, or the source is not sound any more.
+    fn run(&mut self, source: &mut impl Source, sink: &mut impl Sink) {
         let mut pace = Pace::new(self.gather, receive_memory(self.socket).ok());
         let mut backoff = Backoff::default();
         let mut left = Left::More;
         while !self.stop.is_raised() {
-            let outcome = self.cycle(&mut source, &mut pace, left, sink);
+            if !source.is_sound() {
+                sink.error(&io::Error::other(
+                    "io_uring lost datagrams; recvmmsg goes on",
+                ));
+                break;
+            }
+            let outcome = self.cycle(source, &mut pace, left, sink);
             left = match outcome {
                 Ok(left) => {
                     backoff.worked();
@@ -125,7 +132,6 @@ impl Receiver<'_> {
             };
         }
         source.finish(sink);
-        drain_for_good(source, sink);
     }
 
     /// One round; `left` is what the round before left in the socket.
@@ -169,7 +175,7 @@ fn drain(source: &mut impl Source, sink: &mut impl Sink) -> io::Result<Left> {
 }
 
 /// Delivers all there is once the receiver is stopped.
-fn drain_for_good(mut source: impl Source, sink: &mut impl Sink) {
+fn drain_for_good(source: &mut impl Source, sink: &mut impl Sink) {
     let mut backoff = Backoff::default();
     let deadline = Instant::now() + DRAIN_MAX;
     while Instant::now() < deadline {

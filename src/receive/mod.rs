@@ -58,6 +58,9 @@ pub trait Sink {
     /// A datagram came that was longer than any the protocol allows; its rest
     /// is lost and its lines were not delivered.
     fn truncated(&mut self);
+    /// All receive buffers of io_uring were full at once, which costs a little
+    /// time and no datagram.
+    fn out_of_buffers(&mut self) {}
     /// After the last datagram of a batch.
     fn batch_end(&mut self);
     /// Nothing more has come: about once a second while that is so, and before

@@ -41,7 +41,7 @@ impl<'r> Multishot<'r> {
 
 impl Source for Multishot<'_> {
     fn wait(&mut self, rest: Duration, patience: Duration) -> io::Result<bool> {
-        if rest.is_zero() || self.receive.can_rest() {
+        if rest.is_zero() || self.receive.features().min_wait {
             return self.receive.wait(rest, patience);
         }
         let is_disturbed = poll::readable([self.stop, self.bell], rest)? != [false; 2];
@@ -71,6 +71,10 @@ impl Source for Multishot<'_> {
         }
     }
 
+    fn is_sound(&mut self) -> bool {
+        !self.receive.has_lost_completions()
+    }
+
     fn finish(&mut self, sink: &mut impl Sink) {
         let mut failed = None;
         sink.batch_start();
@@ -85,6 +89,7 @@ impl Source for Multishot<'_> {
 fn take(event: Event<'_>, sink: &mut impl Sink, failed: &mut Option<io::Error>) {
     match event {
         Event::Datagram(datagram) => deliver(datagram, sink),
+        Event::OutOfBuffers => sink.out_of_buffers(),
         Event::Failed(error) => *failed = Some(error),
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::sys::Datagram;
 use crate::sys::event::Event;
-use crate::sys::uring::{self, MultishotRecv};
+use crate::sys::uring::{self, Features, MultishotRecv};
 
 /// What the operator asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,26 +69,31 @@ pub fn probe(choice: BackendChoice) -> Result<Chosen, Unavailable> {
         return chosen(Backend::Recvmmsg, "asked for".to_owned());
     }
     match (receive_once(), choice) {
-        (Ok(()), _) => chosen(Backend::IoUring, "a test receive worked".to_owned()),
+        (Ok(features), _) => {
+            let reason = format!("a test receive worked, with {features}");
+            chosen(Backend::IoUring, reason)
+        }
         (Err(error), BackendChoice::IoUring) => Err(Unavailable(Obstacle(error))),
         (Err(error), _) => chosen(Backend::Recvmmsg, Obstacle(error).to_string()),
     }
 }
 
-/// Receives one datagram as `multishot` does.
-fn receive_once() -> io::Result<()> {
+/// Receives one datagram as `multishot` does, and says what else there is.
+fn receive_once() -> io::Result<Features> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let (sender, receiver) = UnixDatagram::pair()?;
     sender.send(b"probe")?;
     let nothing = Event::new()?;
     let watched = [nothing.as_fd(), nothing.as_fd()];
     let mut receive = MultishotRecv::new(receiver.as_fd(), watched, 1)?;
+    let features = receive.features();
     let mut outcome = Err(io::ErrorKind::TimedOut.into());
     if receive.wait(Duration::ZERO, PATIENCE)? {
         receive.visit(|event| {
             outcome = match event {
-                uring::Event::Datagram(Datagram::Whole(b"probe")) => Ok(()),
+                uring::Event::Datagram(Datagram::Whole(b"probe")) => Ok(features),
                 uring::Event::Datagram(_) => Err(io::ErrorKind::InvalidData.into()),
+                uring::Event::OutOfBuffers => return,
                 uring::Event::Failed(error) => Err(error),
             }
         });
@@ -119,7 +124,7 @@ impl fmt::Display for Obstacle {
                  allow io_uring_setup, io_uring_enter and io_uring_register"
             ),
             (Some(libc::EINVAL | libc::EOPNOTSUPP), _) => {
-                write!(f, "{error}: Linux 6.1 or newer is needed")
+                write!(f, "{error}: Linux 6.0 or newer is needed")
             }
             (Some(libc::ENOMEM), _) => write!(
                 f,
@@ -181,7 +186,7 @@ mod tests {
         check(libc::EPERM, forbidden);
         check(libc::EACCES, "seccomp");
         check(libc::ENOSYS, "seccomp");
-        check(libc::EINVAL, "6.1");
+        check(libc::EINVAL, "6.0");
         check(libc::ENOMEM, "ulimit -l");
         check(libc::EMFILE, "ulimit -n");
         check(libc::EIO, "error 5");

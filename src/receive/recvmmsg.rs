@@ -69,5 +69,9 @@ impl Source for Recvmmsg<'_> {
         Ok(left)
     }
 
+    fn is_sound(&mut self) -> bool {
+        true
+    }
+
     fn finish(&mut self, _: &mut impl Sink) {}
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::sys::socket_options::force_receive_buffer;
+use crate::sys::socket_options::{force_receive_buffer, steer_by_core};
 
 /// Connections that may wait to be accepted; the kernel lowers it to
 /// `net.core.somaxconn`.
@@ -50,6 +50,27 @@ pub fn udp_group(
         group.push(next.into());
     }
     Ok(group)
+}
+
+/// How datagrams are spread over the sockets of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Steering {
+    /// By a hash of the addresses: those of one sender stay together, and in
+    /// order.
+    #[default]
+    Flow,
+    /// By the core on which they arrive: also those of one sender spread, as far
+    /// as the network card spreads them.
+    Core,
+}
+
+/// Changes how a whole group as of [`udp_group`] is spread.
+pub fn steer(group: &[UdpSocket], steering: Steering) -> io::Result<()> {
+    match (steering, group) {
+        (Steering::Core, [first, _, ..]) => steer_by_core(first.as_fd(), group.len() as u32),
+        // A lone socket gets everything anyhow.
+        _ => Ok(()),
+    }
 }
 
 /// Opens a TCP listener. Port 0 is a free port.
@@ -232,7 +253,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
-    use crate::sys::seccomp;
+    use crate::sys::{affinity, seccomp};
 
     const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
@@ -355,6 +376,31 @@ mod tests {
         assert_eq!(size_for(10_000), 20_000);
         // A cap holds for those who are not privileged.
         assert!(size_for(-1) <= size_for(i32::MAX));
+    }
+
+    #[test]
+    fn a_group_can_be_steered_by_core() {
+        let group = udp_group(address("127.0.0.1:0"), TWO, 0).unwrap();
+        steer(&group, Steering::Core).unwrap();
+        steer(&group[..1], Steering::Core).unwrap();
+        let to = group[0].local_addr().unwrap();
+        for core in affinity::usable_cores().unwrap() {
+            // Over the loopback, datagrams arrive where they are sent.
+            let send = move || {
+                affinity::pin_to(core).unwrap();
+                for _ in 0..8 {
+                    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+                    sender.send_to(b"x", to).unwrap();
+                }
+            };
+            std::thread::spawn(send).join().unwrap();
+            let socket = &group[core % 2];
+            let patience = Some(Duration::from_secs(20));
+            socket.set_read_timeout(patience).unwrap();
+            for _ in 0..8 {
+                assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 1);
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Nothing here knows what a datagram means or which thread does what; the
 //! `receive` module decides, these files only keep the kernel's contracts.
 
+pub mod affinity;
 mod buf_ring;
 pub mod event;
 pub mod mmsg;

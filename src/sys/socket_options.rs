@@ -52,10 +52,33 @@ pub fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()
     set(socket, libc::SO_RCVBUFFORCE, &bytes)
 }
 
+/// Gives each datagram that arrives on core `c` to socket `c % count` of an
+/// `SO_REUSEPORT` group, instead of spreading senders by a hash. `socket` is any
+/// of the group; sockets are numbered in the order in which they were bound.
+pub fn steer_by_core(socket: BorrowedFd<'_>, count: u32) -> io::Result<()> {
+    let statement = |code: u32, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let core = (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32;
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, core),
+        statement(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count),
+        statement(libc::BPF_RET | libc::BPF_A, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    set(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+}
+
 /// Sets an option of the socket level to a plain C value.
 fn set<T>(socket: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
     // SAFETY: the kernel reads as many bytes of `value` as it has, which lives
-    // through the call.
+    // through the call, as does what a filter program points to.
     let outcome = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

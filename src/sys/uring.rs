@@ -22,6 +22,9 @@
 //!   Should it, the kernel keeps the surplus and the next call fetches it.
 #![allow(unsafe_code, reason = "operations name memory to the kernel")]
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -29,6 +32,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use io_uring::register::Restriction;
 use io_uring::types::{Fd, RecvMsgOut, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
@@ -64,8 +68,78 @@ const CANCEL_WAITS_MAX: usize = 20;
 pub enum Event<'a> {
     /// A datagram.
     Datagram(Datagram<'a>),
+    /// All buffers were full; the next call goes on.
+    OutOfBuffers,
     /// Receiving failed; the next wait arms it again.
     Failed(io::Error),
+}
+
+/// What the kernel offers beyond the multishot receive itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// `DEFER_TASKRUN` (Linux 6.1): completions are made only when we ask for
+    /// them. Otherwise at any system call (`COOP_TASKRUN`).
+    pub deferred: bool,
+    /// The minimum wait (Linux 6.12): a wait can rest first.
+    pub min_wait: bool,
+    /// The ring takes no other operations than those needed here.
+    pub restricted: bool,
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tasks = if self.deferred {
+            "deferred"
+        } else {
+            "cooperative"
+        };
+        write!(f, "{tasks} task work")?;
+        for (is_there, name) in [
+            (self.min_wait, "minimum wait"),
+            (self.restricted, "restricted operations"),
+        ] {
+            if is_there {
+                write!(f, ", {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When the kernel does what is to be done on our thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TaskWork {
+    Deferred,
+    Cooperative,
+}
+
+impl TaskWork {
+    /// A ring that is still disabled.
+    fn build(self, completions: u32) -> io::Result<IoUring> {
+        let mut builder = IoUring::builder();
+        builder
+            .setup_single_issuer()
+            .setup_taskrun_flag()
+            .setup_r_disabled()
+            .setup_cqsize(completions);
+        match self {
+            TaskWork::Deferred => builder.setup_defer_taskrun(),
+            TaskWork::Cooperative => builder.setup_coop_taskrun(),
+        };
+        builder.build(SUBMISSIONS_MAX)
+    }
+}
+
+/// Lets a disabled ring take nothing but the operations of this file, so that
+/// it is of no use to anybody who should get hold of it.
+fn restrict(ring: &IoUring) -> io::Result<()> {
+    let mut allowed = [
+        Restriction::sqe_op(opcode::RecvMsgMulti::CODE),
+        Restriction::sqe_op(opcode::PollAdd::CODE),
+        Restriction::sqe_op(opcode::AsyncCancel::CODE),
+        Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits()),
+    ];
+    ring.submitter().register_restrictions(&mut allowed)
 }
 
 /// A multishot receive on one socket, with its buffers. It belongs to the
@@ -87,7 +161,8 @@ pub struct MultishotRecv<'s> {
     watched: [BorrowedFd<'s>; WATCHED],
     /// Which of their polls are with the kernel, and which were completed.
     is_polled: [bool; WATCHED * REST_ENDS],
-    /// `DEFER_TASKRUN` ties the ring to its thread.
+    features: Features,
+    /// `SINGLE_ISSUER` ties the ring to its thread.
     not_send: PhantomData<*const ()>,
 }
 
@@ -96,24 +171,35 @@ impl<'s> MultishotRecv<'s> {
     /// `socket`, which must be in blocking mode. A wait ends when one of
     /// `watched` becomes readable.
     ///
-    /// Fails where the kernel forbids io_uring (`EPERM`, `ENOSYS`), is older
-    /// than 6.1 (`EINVAL`), or lacks memory. Whether the kernel knows multishot
-    /// receives shows only when the first one completes.
+    /// Takes the best that the kernel has, see [`Features`]. Fails where it
+    /// forbids io_uring (`EPERM`, `ENOSYS`), is older than 6.0 (`EINVAL`), or
+    /// lacks memory. Whether it knows multishot receives shows only when the
+    /// first one completes.
     pub fn new(
         socket: BorrowedFd<'s>,
         watched: [BorrowedFd<'s>; WATCHED],
         buffers: u16,
     ) -> io::Result<MultishotRecv<'s>> {
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_cqsize(completions_max(buffers))
-            .build(SUBMISSIONS_MAX)?;
+        match MultishotRecv::with(TaskWork::Deferred, socket, watched, buffers) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                MultishotRecv::with(TaskWork::Cooperative, socket, watched, buffers)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn with(
+        task_work: TaskWork,
+        socket: BorrowedFd<'s>,
+        watched: [BorrowedFd<'s>; WATCHED],
+        buffers: u16,
+    ) -> io::Result<MultishotRecv<'s>> {
+        let ring = task_work.build(completions_max(buffers))?;
         let buffers = ManuallyDrop::new(BufRing::new(buffers)?);
         // SAFETY: all zeros are a valid `msghdr`: no name, no control data.
         let header = Box::new(unsafe { std::mem::zeroed() });
-        let receive = MultishotRecv {
+        let min_wait = ring.params().is_feature_min_timeout();
+        let mut receive = MultishotRecv {
             ring,
             buffers,
             header,
@@ -121,20 +207,35 @@ impl<'s> MultishotRecv<'s> {
             socket,
             watched,
             is_polled: [false; _],
+            features: Features {
+                deferred: task_work == TaskWork::Deferred,
+                // Cooperative task work would wake us for each datagram.
+                min_wait: min_wait && task_work == TaskWork::Deferred,
+                restricted: false,
+            },
             not_send: PhantomData,
         };
         // SAFETY: only the receive selects buffers of the group, and `drop`
         // frees them only when it has ended.
         unsafe { receive.buffers.register(&receive.ring.submitter(), GROUP)? };
+        receive.features.restricted = restrict(&receive.ring).is_ok();
+        receive.ring.submitter().register_enable_rings()?;
         Ok(receive)
     }
 
-    /// Whether [`MultishotRecv::wait`] can rest.
-    pub fn can_rest(&self) -> bool {
-        self.ring.params().is_feature_min_timeout()
+    /// What the ring can do.
+    pub fn features(&self) -> Features {
+        self.features
     }
 
-    /// Rests for `rest`, if it [can](MultishotRecv::can_rest), then waits until
+    /// Whether the kernel has lost completions, and with them datagrams and
+    /// buffers. It does so only if it has no memory to keep what does not fit
+    /// into the queue, where everything fits.
+    pub fn has_lost_completions(&mut self) -> bool {
+        self.ring.completion().overflow() > 0
+    }
+
+    /// Rests for `rest`, if there is a minimum wait, then waits until
     /// there is something to visit, at most for `timeout` in all. Watched
     /// descriptors end both. Says whether anything came, be it from one of
     /// those, possibly once more after it was cleared; it may be false early,
@@ -199,6 +300,7 @@ impl<'s> MultishotRecv<'s> {
                     let filled = unsafe { self.buffers.filled(id, result as usize) };
                     visit(event(filled, &self.header));
                 }
+                (errno, _) if -errno == libc::ENOBUFS => visit(Event::OutOfBuffers),
                 (errno, _) if is_ordinary(-errno) => {}
                 (errno, _) => visit(Event::Failed(io::Error::from_raw_os_error(-errno))),
             }
@@ -311,7 +413,7 @@ fn entered(outcome: io::Result<usize>) -> io::Result<()> {
 
 /// Errors that say only that the receive has ended and must be armed again.
 fn is_ordinary(errno: i32) -> bool {
-    matches!(errno, libc::ENOBUFS | libc::ECANCELED | libc::EINTR)
+    matches!(errno, libc::ECANCELED | libc::EINTR)
 }
 
 /// Reads a filled buffer: a header that says the lengths, then the payload.
@@ -327,160 +429,5 @@ fn event<'a>(filled: &'a [u8], header: &libc::msghdr) -> Event<'a> {
         Err(()) => Event::Failed(io::Error::other(
             "io_uring completed a receive without its header",
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{Ipv4Addr, UdpSocket};
-    use std::os::fd::AsFd;
-
-    use crate::sys::event::Event as Waker;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    fn pair() -> (UdpSocket, UdpSocket) {
-        let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        sender.connect(receiver.local_addr().unwrap()).unwrap();
-        (sender, receiver)
-    }
-
-    fn wakers() -> [Waker; WATCHED] {
-        std::array::from_fn(|_| Waker::new().unwrap())
-    }
-
-    /// A receive with `buffers` buffers, or nothing where the kernel has none.
-    fn receive<'s>(
-        socket: &'s UdpSocket,
-        wakers: &'s [Waker; WATCHED],
-        buffers: u16,
-    ) -> Option<MultishotRecv<'s>> {
-        MultishotRecv::new(socket.as_fd(), wakers.each_ref().map(AsFd::as_fd), buffers)
-            .inspect_err(|error| eprintln!("skipped: {error}"))
-            .ok()
-    }
-
-    fn payload(event: Event<'_>) -> Vec<u8> {
-        match event {
-            Event::Datagram(Datagram::Whole(payload)) => payload.to_vec(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn running_out_of_buffers_loses_nothing() {
-        let wakers = wakers();
-        for buffers in [1, 2, 8] {
-            let (sender, socket) = pair();
-            let Some(mut receive) = receive(&socket, &wakers, buffers) else {
-                return;
-            };
-            // Twice, so that the ring's counters go round; every third one is
-            // empty, which ends a receive too.
-            for _ in 0..2 {
-                let sent: Vec<_> = (0..100u8).map(|n| vec![n; usize::from(n % 3)]).collect();
-                for datagram in &sent {
-                    sender.send(datagram).unwrap();
-                }
-                let mut received = Vec::new();
-                while received.len() < sent.len() {
-                    assert!(receive.wait(Duration::ZERO, PATIENCE).unwrap());
-                    receive.visit(|event| received.push(payload(event)));
-                }
-                assert_eq!(received, sent);
-            }
-        }
-    }
-
-    #[test]
-    fn finishing_delivers_what_was_taken_and_leaves_the_rest() {
-        let wakers = wakers();
-        let (sender, socket) = pair();
-        let Some(mut receive) = receive(&socket, &wakers, 4) else {
-            return;
-        };
-        assert!(!receive.wait(Duration::ZERO, Duration::ZERO).unwrap());
-        for n in 0..10 {
-            sender.send(&[n]).unwrap();
-        }
-        let mut received = Vec::new();
-        assert!(receive.finish(|event| received.extend(payload(event))));
-        socket.set_nonblocking(true).unwrap();
-        let mut byte = [0];
-        while socket.recv(&mut byte).is_ok() {
-            received.extend(byte);
-        }
-        assert_eq!(received, Vec::from_iter(0..10));
-    }
-
-    /// Takes the late answers of polls.
-    fn quiet(receive: &mut MultishotRecv<'_>) {
-        while receive.wait(Duration::ZERO, Duration::ZERO).unwrap() {
-            receive.visit(|event| panic!("{event:?}"));
-        }
-    }
-
-    #[test]
-    fn a_watched_descriptor_ends_rest_and_wait_again_and_again() {
-        let wakers = wakers();
-        let (_sender, socket) = pair();
-        let Some(mut receive) = receive(&socket, &wakers, 4) else {
-            return;
-        };
-        let mut rests = vec![Duration::ZERO];
-        rests.extend(receive.can_rest().then_some(10 * PATIENCE));
-        for rest in rests {
-            for waker in wakers.iter().chain(&wakers) {
-                quiet(&mut receive);
-                waker.set();
-                assert!(receive.wait(rest, 20 * PATIENCE).unwrap());
-                receive.visit(|event| panic!("{event:?}"));
-                waker.clear();
-                quiet(&mut receive);
-                std::thread::scope(|scope| {
-                    scope.spawn(|| {
-                        // Whether it rests by then or not, the rest must end.
-                        std::thread::sleep(Duration::from_millis(20));
-                        waker.set();
-                    });
-                    assert!(receive.wait(rest, 20 * PATIENCE).unwrap());
-                });
-                receive.visit(|event| panic!("{event:?}"));
-                waker.clear();
-            }
-        }
-    }
-
-    #[test]
-    fn a_rest_lets_datagrams_gather() {
-        let wakers = wakers();
-        let (sender, socket) = pair();
-        let Some(mut receive) = receive(&socket, &wakers, 64).filter(MultishotRecv::can_rest)
-        else {
-            return;
-        };
-        let sending = std::thread::spawn(move || {
-            for n in 0..40 {
-                sender.send(&[n]).unwrap();
-            }
-        });
-        let mut received = Vec::new();
-        assert!(receive.wait(Duration::from_millis(300), PATIENCE).unwrap());
-        sending.join().unwrap();
-        receive.visit(|event| received.extend(payload(event)));
-        while receive.has_more() && received.len() < 40 {
-            receive.fetch().unwrap();
-            receive.visit(|event| received.extend(payload(event)));
-        }
-        assert_eq!(received, Vec::from_iter(0..40));
-    }
-
-    #[test]
-    fn room_for_every_completion() {
-        assert_eq!(completions_max(1), 16);
-        assert_eq!(completions_max(64), 128);
-        assert_eq!(completions_max(1 << 15), 1 << 16);
     }
 }

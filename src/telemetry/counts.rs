@@ -52,6 +52,7 @@ pub enum Count {
     UnixStreamErrors,
     UnixStreamTooLongLines,
     TruncatedDatagrams,
+    BuffersExhausted,
     ReceiveErrors,
     AcceptErrors,
     CacheLength,
@@ -242,6 +243,11 @@ const FAMILIES: &[CountFamily] = &[
         "pitot_truncated_datagrams_total",
         "Datagrams refused because they did not fit a receive buffer.",
         &[(Count::TruncatedDatagrams, "")],
+    ),
+    single(
+        "pitot_receive_buffers_exhausted_total",
+        "Times that all buffers lent to io_uring were full; nothing is lost by it.",
+        &[(Count::BuffersExhausted, "")],
     ),
     single(
         "pitot_receive_errors_total",
