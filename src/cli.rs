@@ -339,12 +339,10 @@ fn read(mut arguments: VecDeque<OsString>) -> Result<Command, Stop> {
     let mut wants_help = false;
     while let Some(argument) = arguments.next()? {
         match argument {
-            Argument::Flag { name, value } => {
-                match read_flag(&name, value, &mut arguments)? {
-                    Some(flag) => given.push(flag),
-                    None => wants_help = true,
-                }
-            }
+            Argument::Flag { name, value } => match read_flag(&name, value, &mut arguments)? {
+                Some(flag) => given.push(flag),
+                None => wants_help = true,
+            },
             Argument::Letter('h') => wants_help = true,
             Argument::Letter(letter) => {
                 return refuse(format!(

@@ -126,6 +126,10 @@ impl Exporter {
             .transpose()?;
         let listeners = Listeners::open(config, &endpoints)?;
         let web = open_tcp(&endpoints.web.address)?;
+        info!(
+            address = endpoints.web.address.as_str(),
+            "Serving metrics over HTTP"
+        );
 
         let chosen = receive::probe(config.receive.backend)?;
         let backend = chosen.backend.as_str();
