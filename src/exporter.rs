@@ -283,7 +283,18 @@ struct Signals {
 }
 
 impl Signals {
+    /// The reference takes no notice of the others either, which would end a
+    /// process that does not catch them.
     fn catch() -> io::Result<Signals> {
+        for kind in [
+            SignalKind::alarm(),
+            SignalKind::io(),
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+        ] {
+            // Stays caught although nobody listens.
+            signal(kind)?;
+        }
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -423,7 +434,7 @@ fn open_tcp(address: &Address) -> anyhow::Result<TcpListener> {
 }
 
 fn cannot_open(address: &str) -> String {
-    format!("cannot listen on {address}; stop whoever has it, or choose another")
+    format!("cannot listen on {address}; choose one of this machine that is free and permitted")
 }
 
 fn start_relay(relay: &crate::config::Relay, telemetry: &Telemetry) -> anyhow::Result<Relay> {
