@@ -293,7 +293,7 @@ impl Signals {
             SignalKind::user_defined2(),
         ] {
             // Stays caught although nobody listens.
-            signal(kind)?;
+            drop(signal(kind)?);
         }
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
