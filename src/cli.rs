@@ -57,8 +57,8 @@ pub struct Exit {
 ///
 /// # Errors
 /// Help, the version, or what is wrong with an argument and how to put it
-/// right. Help and version win over any error that comes later in the line,
-/// and over values that do not fit their flags.
+/// right. They win over values that do not fit their flags; the version, the
+/// long help and the manual page also over any error that comes later.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, Exit> {
     let mut argv = argv.into_iter();
     let program = argv.next().unwrap_or_default();
@@ -288,12 +288,16 @@ enum Show {
 /// What the name of a flag stands for.
 enum Named {
     Flag(&'static Flag),
+    /// Help, if the rest of the line has the right shape.
+    Help,
+    /// At once.
     Show(Show),
 }
 
 fn find(name: &str) -> Option<Named> {
     let show = match name {
-        "help" | "help-long" => Show::Help,
+        "help" => return Some(Named::Help),
+        "help-long" => Show::Help,
         "help-man" => Show::ManPage,
         "version" => Show::Version,
         _ => {
@@ -332,12 +336,14 @@ fn read(mut arguments: VecDeque<OsString>) -> Result<Command, Stop> {
     let mut arguments = Arguments::new(arguments);
     let mut given = Vec::new();
     let mut lines = Vec::new();
+    let mut wants_help = false;
     while let Some(argument) = arguments.next()? {
         match argument {
-            Argument::Flag { name, value } => {
-                given.push(read_flag(&name, value, &mut arguments)?);
-            }
-            Argument::Letter('h') => return Err(Stop::Show(help())),
+            Argument::Flag { name, value } => match read_flag(&name, value, &mut arguments)? {
+                Some(flag) => given.push(flag),
+                None => wants_help = true,
+            },
+            Argument::Letter('h') => wants_help = true,
             Argument::Letter(letter) => {
                 return refuse(format!(
                     "unknown short flag '-{letter}': names take two dashes"
@@ -353,6 +359,9 @@ fn read(mut arguments: VecDeque<OsString>) -> Result<Command, Stop> {
             }
         }
     }
+    if wants_help {
+        return Err(Stop::Show(help()));
+    }
     let flags = set_all(&given)?;
     match (explain, lines.is_empty()) {
         (false, _) => Ok(Command::Run(flags)),
@@ -362,15 +371,21 @@ fn read(mut arguments: VecDeque<OsString>) -> Result<Command, Stop> {
 }
 
 /// Finds the flag that `--name` or `--name=attached` sets and the text of its
-/// value, if need be from the arguments that follow.
+/// value, if need be from the arguments that follow; none if it asks for help.
 fn read_flag(
     name: &str,
     attached: Option<String>,
     arguments: &mut Arguments,
-) -> Result<(&'static Flag, String), Stop> {
+) -> Result<Option<(&'static Flag, String)>, Stop> {
     let (flag, on) = match (find(name), name.strip_prefix("no-").and_then(find)) {
         (Some(Named::Show(show)), _) | (None, Some(Named::Show(show))) => {
             return Err(Stop::Show(show.text()));
+        }
+        (Some(Named::Help), _) | (None, Some(Named::Help)) => {
+            return match attached {
+                Some(value) => refuse(format!("unexpected {value:?}: --help takes no value")),
+                None => Ok(None),
+            };
         }
         (Some(Named::Flag(flag)), _) => (flag, true),
         (None, Some(Named::Flag(flag))) => (flag, false),
@@ -378,16 +393,16 @@ fn read_flag(
     };
     let base = flag.name;
     match (flag.is_switch, attached) {
-        (true, None) => Ok((flag, on.to_string())),
+        (true, None) => Ok(Some((flag, on.to_string()))),
         (true, Some(value)) => refuse(format!(
             "unexpected {value:?}: write --{base} or --no-{base} without a value"
         )),
         (false, _) if !on => refuse(format!(
             "unknown long flag '--{name}': --{base} takes a value"
         )),
-        (false, Some(value)) => Ok((flag, value)),
+        (false, Some(value)) => Ok(Some((flag, value))),
         (false, None) => match arguments.next()? {
-            Some(Argument::Word(value)) => Ok((flag, value)),
+            Some(Argument::Word(value)) => Ok(Some((flag, value))),
             _ => refuse(format!(
                 "expected argument for flag '--{base}': write --{base}=VALUE"
             )),

@@ -38,8 +38,9 @@ impl RuleSource {
         let mut files = Vec::new();
         if let Some(path) = self.file() {
             let name = path.display().to_string();
-            let text =
-                fs::read(path).with_context(|| format!("cannot read mapping file {name}"))?;
+            let text = fs::read(path).with_context(|| {
+                format!("cannot read mapping file {name}; correct --statsd.mapping-config or make it readable")
+            })?;
             files.push((Arc::from(name.as_str()), read(&text, &name)?));
         }
         if self.0.profile == MappingProfile::Airflow {

@@ -11,6 +11,8 @@
 //! meet, and the only one that counts what they said. There is no queue behind
 //! it: when a batch has been handed over, its samples are on the page.
 
+mod notes;
+
 use std::io;
 use std::sync::Arc;
 
@@ -23,7 +25,7 @@ use crate::receive::{LineSink, Sink, StreamEvent};
 use crate::registry::{Refusal, Registry, Retired, Series};
 use crate::relay::Feed;
 use crate::statsd::{
-    Dialects, LineError, Parts, Sample, StatType, Tally, for_each_line, parse_line, parse_number,
+    Dialects, Parts, Sample, StatType, Tally, for_each_line, parse_line, parse_number,
 };
 use crate::telemetry::{Count, Counts, SharedCounts, Telemetry};
 
@@ -127,7 +129,7 @@ impl Worker {
             relay.push(line);
         }
         if self.logs_lines {
-            log_line(self.transport, line);
+            notes::line(self.transport, line);
         }
         let parts = Parts::split(line).filter(|_| self.handles.is_enabled());
         let Some(parts) = parts else {
@@ -199,7 +201,7 @@ impl Worker {
         self.counts[Count::TagErrors] += tally.tag_errors;
         self.counts.add_sample_errors(&tally.errors);
         if self.logs_lines {
-            log_refusals(line, &tally);
+            notes::refusals(line, &tally);
         }
     }
 
@@ -233,6 +235,7 @@ impl Worker {
         let plan = match self.mapper.map(sample) {
             Mapped::Dropped => return Some(handle(Target::Dropped, 1.0, true)),
             Mapped::Nameless => {
+                notes::event_refused(Count::EmptyMetricName, sample.name);
                 self.counts[Count::EmptyMetricName] += sample.count;
                 return None;
             }
@@ -254,6 +257,7 @@ impl Worker {
                 Err(Refusal::Conflict) => {
                     self.counts[counted] += sample.count;
                     let stat = sample.stat.as_str();
+                    notes::conflict(stat, &plan.name);
                     self.shared
                         .telemetry
                         .conflict(stat, &plan.name, sample.count);
@@ -261,6 +265,7 @@ impl Worker {
                 }
             }
         };
+        notes::event_refused(refused, &plan.name);
         self.counts[counted] += sample.count;
         self.counts[refused] += sample.count;
         None
@@ -339,7 +344,7 @@ impl Sink for Worker {
         self.counts[Count::ReceiveErrors] += 1;
         self.published.publish(&self.counts);
         if self.counts[Count::ReceiveErrors] == 1 {
-            log_error(self.transport, error);
+            notes::receive_error(self.transport, error);
         }
     }
 }
@@ -380,7 +385,7 @@ impl LineSink for Worker {
     fn error(&mut self, error: &io::Error) {
         // A failure to accept was counted as an event before.
         if self.counts[Count::AcceptErrors] <= 1 {
-            log_error(self.transport, error);
+            notes::receive_error(self.transport, error);
         }
     }
 }
@@ -412,6 +417,7 @@ impl Desk<'_> {
         };
         self.counts[counted] += event.count;
         if is_illegal {
+            notes::event_refused(Count::IllegalNegativeCounter, &series.family().name);
             self.counts[Count::IllegalNegativeCounter] += 1;
             return Ok(());
         }
@@ -446,32 +452,6 @@ impl Desk<'_> {
 /// Counters only grow. Not a number passes, and then sticks.
 fn is_illegal(stat: StatType, value: f64) -> bool {
     stat == StatType::Counter && value < 0.0
-}
-
-/// Logs the first error of its kind; whoever caused it may cause thousands.
-#[cold]
-fn log_error(transport: Transport, error: &io::Error) {
-    let transport = transport.as_str();
-    tracing::error!(transport, %error, "Receiving failed and is tried again; later failures are only counted");
-}
-
-#[cold]
-fn log_refusals(line: &[u8], tally: &Tally) {
-    let line = String::from_utf8_lossy(line);
-    for reason in LineError::ALL {
-        if tally.errors[reason as usize] > 0 {
-            tracing::debug!(reason = reason.as_str(), %line, "Line or sample refused");
-        }
-    }
-    if tally.tag_errors > 0 {
-        tracing::debug!(tags = tally.tag_errors, %line, "Malformed tags left out");
-    }
-}
-
-#[cold]
-fn log_line(transport: Transport, line: &[u8]) {
-    let proto = transport.as_str();
-    tracing::debug!(proto, line = %String::from_utf8_lossy(line), "Incoming line");
 }
 
 #[cfg(test)]

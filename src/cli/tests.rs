@@ -238,6 +238,7 @@ fn help_and_version_win_over_what_comes_later() {
         &["--no-version"],
         &["--log.level=loud", "--version"],
         &["explain", "--version"],
+        &["--help", "--version"],
     ] {
         assert!(
             shown(arguments).starts_with("pitot, version "),
@@ -247,11 +248,12 @@ fn help_and_version_win_over_what_comes_later() {
     for arguments in [
         &["--help"][..],
         &["-h"],
-        &["-hx"],
+        &["-hh"],
         &["--help-long"],
+        &["--help-long", "word"],
         &["--no-help"],
-        &["--help", "--version"],
-        &["--check-config", "--help", "word"],
+        &["--help", "--log.level=loud"],
+        &["--check-config", "--help", "--check-config"],
         &["explain", "--help"],
     ] {
         assert!(
@@ -261,7 +263,18 @@ fn help_and_version_win_over_what_comes_later() {
     }
     assert!(shown(&["--help-man"]).starts_with(".TH pitot 1\n"));
     refused(&["--nonsense", "--version"]);
-    refused(&["word", "--help"]);
+    // Plain help alone waits until the whole line has been looked at.
+    for arguments in [
+        &["word", "--help"][..],
+        &["--help", "word"],
+        &["-h", "--nonsense"],
+        &["-hx"],
+        &["--help", "--statsd.cache-size"],
+    ] {
+        refused(arguments);
+    }
+    let message = refused(&["--no-help=1"]);
+    assert_eq!(message, "unexpected \"1\": --help takes no value");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
 use super::ConfigError;
 
@@ -99,7 +99,10 @@ impl Address {
         }
         match self.host.parse::<IpAddr>() {
             Ok(ip) => Ok((ip.to_canonical(), port).into()),
-            Err(_) => self.look_up(port),
+            Err(_) => match with_zone(&self.host) {
+                Some((ip, zone)) => Ok(SocketAddrV6::new(ip, port, 0, zone).into()),
+                None => self.look_up(port),
+            },
         }
     }
 
@@ -108,7 +111,7 @@ impl Address {
         self.host.is_empty() || self.host.parse().is_ok_and(is_unspecified)
     }
 
-    /// Asks the system's resolver, which also knows zones (`fe80::1%eth0`).
+    /// Asks the system's resolver.
     fn look_up(&self, port: u16) -> Result<SocketAddr, ConfigError> {
         let host = &self.host;
         let addresses: Vec<SocketAddr> = (host.as_str(), port)
@@ -150,6 +153,17 @@ fn split_host_port(text: &str) -> Option<(&str, &str)> {
     (!has_bracket(host) && !has_bracket(port)).then_some((host, port))
 }
 
+/// An address of IPv6 with the number of its zone (`fe80::1%eth0`). The system's
+/// resolver takes zones of link-local addresses alone.
+fn with_zone(host: &str) -> Option<(Ipv6Addr, u32)> {
+    let (ip, zone) = host.split_once('%')?;
+    let number = zone.parse().ok().or_else(|| {
+        let number = fs::read_to_string(format!("/sys/class/net/{zone}/ifindex")).ok()?;
+        number.trim().parse().ok()
+    });
+    Some((ip.parse().ok()?, number?))
+}
+
 /// Looks a service up in the text of `/etc/services`: lines of name,
 /// port/protocol and other names, with comments after `#`.
 fn service_port(services: &str, name: &str, protocol: &str) -> Option<u16> {
@@ -183,6 +197,8 @@ mod tests {
             ("127.0.0.1:+8125", "127.0.0.1:8125"),
             ("127.0.0.1:-0", "127.0.0.1:0"),
             ("[fe80::1%7]:9125", "[fe80::1%7]:9125"),
+            // The loopback interface is the first one everywhere.
+            ("[::1%lo]:9125", "[::1%1]:9125"),
             ("localhost:9125", "127.0.0.1:9125"),
         ] {
             check_bound(Address::statsd("flag", text), bound);

@@ -373,6 +373,33 @@ fn a_client_that_stops_reading_ends_the_rendering() {
     end.recv_timeout(PATIENCE).unwrap();
 }
 
+/// Long before the kernel gives them up, so that they leave a thread to others.
+#[test]
+fn a_crowd_that_stops_reading_is_given_up() {
+    let limits = Limits {
+        crowd_stall: Duration::from_millis(10),
+        crowd: 2,
+        ..Limits::default()
+    };
+    assert!(limits.stall > PATIENCE);
+    let (server, end) = endless(limits);
+    let ask = || {
+        let mut client = server.connect();
+        client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        client
+    };
+    let clients = [ask(), ask(), ask()];
+    for _ in 0..clients.len() {
+        let error = end.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+    for mut client in clients {
+        let mut response = Vec::new();
+        client.read_to_end(&mut response).unwrap();
+        assert!(!Reply::read(&response).complete);
+    }
+}
+
 #[test]
 fn head_does_not_render_all() {
     let (server, end) = endless(Limits::default());
