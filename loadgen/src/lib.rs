@@ -5,6 +5,9 @@
 //! comparison, the case format) they take from here, as a dev-dependency, so
 //! that the exporter's library carries none of it and nothing exists twice.
 
+pub mod airflow;
+pub mod anonymize;
+pub mod capture;
 pub mod case;
 pub mod compare;
 pub mod diff;
