@@ -13,6 +13,9 @@ const PORT: u16 = 9125;
 const FROM: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
 const TO: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 8);
 
+/// When, in microseconds, and what.
+type Frame = (u64, Vec<u8>);
+
 /// An IPv4 packet.
 fn ipv4(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
@@ -64,7 +67,7 @@ fn fragments(payload: &[u8], size: usize) -> Vec<Vec<u8>> {
 }
 
 /// A pcap file; times are in microseconds, the snap length cuts packets.
-fn pcap(link: u32, snap: usize, frames: &[(u64, Vec<u8>)]) -> Vec<u8> {
+fn pcap(link: u32, snap: usize, frames: &[Frame]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut put = |value: u32| file.extend_from_slice(&value.to_be_bytes());
     for value in [0xa1b2_c3d4, 2 << 16 | 4, 0, 0, 65_535, link] {
@@ -84,7 +87,7 @@ fn pcap(link: u32, snap: usize, frames: &[(u64, Vec<u8>)]) -> Vec<u8> {
 
 /// A pcapng file with one section for each list of frames, each with its link;
 /// times are written in nanoseconds.
-fn pcapng(sections: &[(u16, &[(u64, Vec<u8>)])]) -> Vec<u8> {
+fn pcapng(sections: &[(u16, &[Frame])]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut block = |kind: u32, body: &[u8]| {
         let len = (12 + body.len()) as u32;
@@ -120,7 +123,10 @@ fn pcapng(sections: &[(u16, &[(u64, Vec<u8>)])]) -> Vec<u8> {
     file
 }
 
-fn read_bytes(bytes: &[u8]) -> Result<(Vec<(u64, SocketAddr, Vec<u8>)>, Counts)> {
+/// A datagram found: when, from whom, and what.
+type Found = (u64, SocketAddr, Vec<u8>);
+
+fn read_bytes(bytes: &[u8]) -> Result<(Vec<Found>, Counts)> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), bytes)?;
     let mut found = Vec::new();
