@@ -22,6 +22,8 @@ pub mod record;
 pub mod replay;
 pub mod scrape;
 pub mod send;
+pub mod stats;
+pub mod synth;
 pub mod target;
 pub mod trace;
 pub mod wait;

@@ -279,3 +279,29 @@ fn a_capture_larger_than_the_buffer() {
         assert_eq!((found.len(), counts.torn), (frames.len(), false));
     }
 }
+
+#[test]
+fn captured_traffic_survives_being_packets() {
+    let traces = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/traces");
+    for name in ["airflow-3.3.2-datadog", "airflow-2.11.2-plain"] {
+        let path = format!("{traces}/{name}.jsonl.gz");
+        let trace = crate::trace::Trace::read(Path::new(&path)).expect("a trace");
+        let all: Vec<Found> = trace
+            .datagrams()
+            .map(|(datagram, _)| {
+                let at = datagram.at.as_micros() as u64;
+                let from = SocketAddr::from((FROM, datagram.source));
+                (at, from, datagram.payload.to_vec())
+            })
+            .collect();
+        let frames: Vec<Frame> = all
+            .iter()
+            .map(|(at, from, payload)| (*at, ipv4(from.port(), PORT, payload)))
+            .collect();
+        for file in [pcap(101, 65_535, &frames), pcapng(&[(101, &frames)])] {
+            let (found, counts) = read_bytes(&file).expect("read");
+            assert_eq!(counts.datagrams, all.len() as u64);
+            assert!(found == all, "{name} differs");
+        }
+    }
+}
