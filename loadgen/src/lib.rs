@@ -5,6 +5,9 @@
 //! comparison, the case format) they take from here, as a dev-dependency, so
 //! that the exporter's library carries none of it and nothing exists twice.
 
+pub mod airflow;
+pub mod anonymize;
+pub mod capture;
 pub mod case;
 pub mod compare;
 pub mod diff;
@@ -12,11 +15,15 @@ pub mod exporter;
 pub mod http;
 pub mod interrupt;
 pub mod kernel;
+pub mod multiply;
 pub mod ports;
 pub mod progress;
 pub mod record;
 pub mod replay;
 pub mod scrape;
+pub mod send;
+pub mod stats;
+pub mod synth;
 pub mod target;
 pub mod trace;
 pub mod wait;

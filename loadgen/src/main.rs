@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use pitot_loadgen::interrupt::Interrupt;
-use pitot_loadgen::{diff, record, replay};
+use pitot_loadgen::{diff, record, replay, stats, synth};
 
 /// Records, replays and checks StatsD traffic.
 #[derive(Debug, Parser)]
@@ -20,10 +20,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write down the StatsD datagrams that arrive at a port
+    /// Write a trace of what arrives at a port, or of a packet capture
     Record(record::Args),
-    /// Send a captured trace again, at any speed
+    /// Send a captured trace again, at any speed and in any number
     Replay(replay::Args),
+    /// Make the traffic of an Airflow cluster that does not exist
+    Synth(synth::Args),
+    /// Say what traces consist of, side by side
+    Stats(stats::Args),
     /// Send the same to two exporters and compare their pages
     Diff(diff::Args),
 }
@@ -47,6 +51,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let report = replay::run(&args, &interrupt)?;
             finish(&report, report.is_complete())
         }
+        Command::Synth(args) => {
+            let report = synth::run(&args, &interrupt)?;
+            finish(&report, report.is_complete())
+        }
+        Command::Stats(args) => finish(&stats::run(&args)?, true),
         Command::Diff(args) => {
             let report = diff::run(&args, &interrupt)?;
             finish(&report, report.is_clean())
