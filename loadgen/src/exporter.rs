@@ -13,11 +13,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, Resource, Rlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
+use crate::endpoint::Endpoint;
 use crate::http::Client;
 use crate::ports::{Lease, NO_FORK};
 use crate::scrape::Page;
@@ -36,7 +37,7 @@ pub struct Exporter {
     flags: Vec<String>,
     statsd: Lease,
     dir: TempDir,
-    _web: Lease,
+    web: Lease,
 }
 
 /// Why an exporter is not running.
@@ -94,13 +95,13 @@ impl Exporter {
             .stdout(log.try_clone()?)
             .stderr(log);
         let exporter = Exporter {
-            http: Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, web.port))),
+            http: Client::new(loopback(web.port)),
             command,
             child: None,
             flags,
             statsd,
             dir,
-            _web: web,
+            web,
         };
         if let Some(mapping) = mapping {
             exporter.write_mapping(mapping)?;
@@ -189,34 +190,26 @@ impl Exporter {
         Some(flags.next()?.split_once('=')?.1)
     }
 
+    /// Where its page of metrics is.
+    pub fn endpoint(&self) -> Endpoint {
+        let path = self.flag("web.telemetry-path").unwrap_or("/metrics");
+        Endpoint::new(loopback(self.web.port), path)
+    }
+
     /// The page of metrics as it stands.
     pub fn page_text(&self) -> Result<String> {
-        let path = self.flag("web.telemetry-path").unwrap_or("/metrics");
-        let answer = self.http.get(path)?;
-        let text = String::from_utf8(answer.body).context("the page is not UTF-8")?;
-        ensure!(
-            answer.status == 200,
-            "{path} answered {}: {}",
-            answer.status,
-            tail(&text)
-        );
-        Ok(text)
+        self.endpoint().text()
     }
 
     /// The page of metrics, read.
     pub fn page(&self) -> Result<Page> {
-        Page::parse(&self.page_text()?)
+        self.endpoint().page()
     }
 
     /// The value of an own counter without labels; zero if it is absent. Quicker
     /// than [`Exporter::page`].
     pub fn counter(&self, name: &str) -> Result<f64> {
-        let text = self.page_text()?;
-        let mut values = text.lines().filter_map(|line| {
-            let (sample, value) = line.split_once(' ')?;
-            (sample == name).then_some(value)
-        });
-        Ok(values.next().unwrap_or("0").parse()?)
+        self.endpoint().counter(name)
     }
 
     /// The end of what it wrote to its standard outputs.
@@ -256,6 +249,10 @@ pub fn exit_code(status: ExitStatus) -> i32 {
 
 const MAPPING_FILE: &str = "mapping.yml";
 const LOG_FILE: &str = "log";
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
 
 /// `web.enable-lifecycle` of `--no-web.enable-lifecycle`, and so on.
 fn flag_name(flag: &str) -> &str {

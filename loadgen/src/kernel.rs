@@ -1,7 +1,7 @@
 //! What the kernel knows and allows: lost datagrams, buffer sizes, open files.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use anyhow::{Result, ensure};
@@ -12,16 +12,55 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub fn datagrams_dropped(socket: &UdpSocket) -> Option<u64> {
     let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
     let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+    let sockets = udp_sockets();
+    let own = sockets.iter().find(|socket| socket.inode == inode)?;
+    Some(own.dropped)
+}
+
+/// A UDP socket of this machine, or of this container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpSocketEntry {
+    /// What tells it apart.
+    pub inode: String,
+    /// The port it is bound to.
+    pub port: u16,
+    /// Datagrams lost because its buffer was full.
+    pub dropped: u64,
+}
+
+/// All UDP sockets that `/proc` tells of.
+pub fn udp_sockets() -> Vec<UdpSocketEntry> {
     ["/proc/self/net/udp", "/proc/self/net/udp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .find_map(|table| {
-            // Columns as in the kernel's udp4_seq_show: the inode is the tenth,
-            // the drops are the last.
-            let columns = |line: &str| line.split_whitespace().nth(9) == Some(inode);
-            let line = table.lines().find(|line| columns(line))?;
-            line.split_whitespace().last()?.parse().ok()
-        })
+        .flat_map(|table| table.lines().filter_map(udp_socket).collect::<Vec<_>>())
+        .collect()
+}
+
+/// How many datagrams the sockets of a port lost because their buffers were
+/// full; `None` if there are none, as when they are those of a container.
+pub fn port_drops(port: u16) -> Option<u64> {
+    let sockets = udp_sockets();
+    let drops = sockets.iter().filter(|socket| socket.port == port);
+    let drops: Vec<u64> = drops.map(|socket| socket.dropped).collect();
+    (!drops.is_empty()).then(|| drops.iter().sum())
+}
+
+/// Whether an address is one of this machine's own.
+pub fn is_local(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
+}
+
+/// Reads a line of the kernel's udp4_seq_show: the local address is the second
+/// column, the inode the tenth, the drops the last.
+fn udp_socket(line: &str) -> Option<UdpSocketEntry> {
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    let (_, port) = columns.get(1)?.rsplit_once(':')?;
+    Some(UdpSocketEntry {
+        inode: (*columns.get(9)?).to_owned(),
+        port: u16::from_str_radix(port, 16).ok()?,
+        dropped: columns.last()?.parse().ok()?,
+    })
 }
 
 /// The largest receive buffer that a process may ask for, in bytes.
@@ -49,4 +88,32 @@ pub fn allow_sockets(count: usize) -> Result<()> {
         maximum: limit.maximum,
     };
     Ok(setrlimit(Resource::Nofile, raised)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_tables() {
+        let head = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
+        assert_eq!(udp_socket(head), None);
+        let line = " 1234: 0100007F:23A5 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4242 2 0000000000000000 17";
+        let read = udp_socket(line).expect("a socket");
+        assert_eq!((read.port, read.dropped), (9125, 17));
+        assert_eq!(read.inode, "4242");
+    }
+
+    #[test]
+    fn a_full_buffer_is_seen_by_port() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let to = receiver.local_addr().expect("an address");
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        assert!(is_local(to.ip()));
+        assert_eq!(port_drops(to.port()), Some(0));
+        while port_drops(to.port()) == Some(0) {
+            sender.send_to(&[0; 1000], to).expect("sent");
+        }
+        assert_eq!(port_drops(to.port()), datagrams_dropped(&receiver));
+    }
 }

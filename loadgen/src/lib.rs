@@ -8,17 +8,24 @@
 pub mod case;
 pub mod compare;
 pub mod diff;
+pub mod endpoint;
 pub mod exporter;
 pub mod http;
 pub mod interrupt;
 pub mod kernel;
+pub mod ledger;
+pub mod mapping_rules;
 pub mod ports;
+pub mod process;
 pub mod progress;
 pub mod record;
 pub mod replay;
 pub mod scrape;
+pub mod sink;
 pub mod target;
 pub mod trace;
+pub mod verify;
 pub mod wait;
 
+mod bytes;
 mod duration;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use pitot_loadgen::interrupt::Interrupt;
-use pitot_loadgen::{diff, record, replay};
+use pitot_loadgen::{diff, record, replay, sink, verify};
 
 /// Records, replays and checks StatsD traffic.
 #[derive(Debug, Parser)]
@@ -24,6 +24,10 @@ enum Command {
     Record(record::Args),
     /// Send a captured trace again, at any speed
     Replay(replay::Args),
+    /// Send a trace and prove that all of it arrived
+    Verify(Box<verify::Args>),
+    /// Receive datagrams and only count them
+    Sink(sink::Args),
     /// Send the same to two exporters and compare their pages
     Diff(diff::Args),
 }
@@ -46,6 +50,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Replay(args) => {
             let report = replay::run(&args, &interrupt)?;
             finish(&report, report.is_complete())
+        }
+        Command::Verify(args) => {
+            let report = verify::run(&args, &interrupt)?;
+            finish(&report, report.is_clean())
+        }
+        Command::Sink(args) => {
+            let report = sink::run(&args, &interrupt)?;
+            finish(&report, true)
         }
         Command::Diff(args) => {
             let report = diff::run(&args, &interrupt)?;
