@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use crate::endpoint::Endpoint;
 use crate::http::Client;
 use crate::ports::{Lease, NO_FORK};
+use crate::process::Process;
 use crate::scrape::Page;
 use crate::wait;
 
@@ -62,6 +63,34 @@ impl Exporter {
     /// flag replaces the one given here by default. `mapping` is the text of the
     /// mapping file, if there is to be one.
     pub fn new(binary: &Path, flags: &[String], mapping: Option<&[u8]>) -> Result<Exporter> {
+        let mut defaults = vec![
+            "--statsd.listen-udp=127.0.0.1:{statsd}",
+            "--statsd.listen-tcp=127.0.0.1:{statsd}",
+            "--web.listen-address=127.0.0.1:{web}",
+            "--web.enable-lifecycle",
+            "--statsd.event-flush-interval=20ms",
+            "--log.level=error",
+        ];
+        let file = format!("--statsd.mapping-config={{dir}}/{MAPPING_FILE}");
+        if mapping.is_some() {
+            defaults.push(&file);
+        }
+        defaults.retain(|default| {
+            let is_same = |flag: &String| flag_name(flag) == flag_name(default);
+            !flags.iter().any(is_same)
+        });
+        let defaults = defaults.into_iter().map(str::to_owned);
+        let all: Vec<String> = defaults.chain(flags.iter().cloned()).collect();
+        let exporter = Exporter::bare(binary, &all)?;
+        if let Some(mapping) = mapping {
+            exporter.write_mapping(mapping)?;
+        }
+        Ok(exporter)
+    }
+
+    /// The same for any program that answers `/-/ready` on its web port, with
+    /// these arguments alone.
+    pub fn bare(binary: &Path, arguments: &[String]) -> Result<Exporter> {
         let (statsd, web) = (Lease::take()?, Lease::take()?);
         let dir = tempfile::Builder::new().prefix("exporter-").tempdir()?;
         let path = dir.path().to_str().context("scratch directory's name")?;
@@ -70,31 +99,15 @@ impl Exporter {
                 .replace("{statsd}", &statsd.port.to_string())
                 .replace("{web}", &web.port.to_string())
         };
-        let flags: Vec<String> = flags.iter().map(fill_in).collect();
-        let mut defaults = vec![
-            format!("--statsd.listen-udp=127.0.0.1:{}", statsd.port),
-            format!("--statsd.listen-tcp=127.0.0.1:{}", statsd.port),
-            format!("--web.listen-address=127.0.0.1:{}", web.port),
-            "--web.enable-lifecycle".to_owned(),
-            "--statsd.event-flush-interval=20ms".to_owned(),
-            "--log.level=error".to_owned(),
-        ];
-        if mapping.is_some() {
-            defaults.push(format!("--statsd.mapping-config={path}/{MAPPING_FILE}"));
-        }
-        defaults.retain(|default| {
-            let is_same = |flag: &String| flag_name(flag) == flag_name(default);
-            !flags.iter().any(is_same)
-        });
+        let flags: Vec<String> = arguments.iter().map(fill_in).collect();
         let mut command = Command::new(binary);
         let log = File::create(dir.path().join(LOG_FILE))?;
         command
-            .args(defaults)
             .args(&flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let exporter = Exporter {
+        Ok(Exporter {
             http: Client::new(loopback(web.port)),
             command,
             child: None,
@@ -102,11 +115,7 @@ impl Exporter {
             statsd,
             dir,
             web,
-        };
-        if let Some(mapping) = mapping {
-            exporter.write_mapping(mapping)?;
-        }
-        Ok(exporter)
+        })
     }
 
     /// Replaces the mapping file; a running process must be told to reload it.
@@ -182,6 +191,11 @@ impl Exporter {
     /// Where it takes StatsD lines by UDP and TCP, unless a flag says otherwise.
     pub fn statsd_port(&self) -> u16 {
         self.statsd.port
+    }
+
+    /// The process, while it runs.
+    pub fn process(&mut self) -> Result<Process> {
+        Process::of(self.pid()?.as_raw_nonzero().get())
     }
 
     /// The value of a flag written as `--name=value`.

@@ -4,8 +4,12 @@ use std::fs;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use anyhow::{Result, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use anyhow::{Context, Result, ensure};
+use rustix::net::sockopt::socket_recv_buffer_size;
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, getrlimit, pidfd_getfd, pidfd_open,
+    setrlimit,
+};
 
 /// How many datagrams a socket lost because its buffer was full; `None` if
 /// `/proc` does not tell.
@@ -44,6 +48,35 @@ pub fn port_drops(port: u16) -> Option<u64> {
     let drops = sockets.iter().filter(|socket| socket.port == port);
     let drops: Vec<u64> = drops.map(|socket| socket.dropped).collect();
     (!drops.is_empty()).then(|| drops.iter().sum())
+}
+
+/// The receive buffers that the kernel granted a process for the sockets of a
+/// port, in bytes as it counts them; empty if it may not be asked.
+pub fn receive_buffers_of(pid: i32, port: u16) -> Vec<usize> {
+    let granted = || -> Result<Vec<usize>> {
+        let process = Pid::from_raw(pid).context("no process")?;
+        let process = pidfd_open(process, PidfdFlags::empty())?;
+        let sockets = udp_sockets();
+        let mut buffers = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+            let entry = entry?;
+            // A descriptor may be closed meanwhile.
+            let Ok(link) = fs::read_link(entry.path()) else {
+                continue;
+            };
+            let link = link.to_string_lossy();
+            let is_it = |socket: &&UdpSocketEntry| {
+                socket.port == port && *link == format!("socket:[{}]", socket.inode)
+            };
+            if sockets.iter().any(|socket| is_it(&socket)) {
+                let number = entry.file_name().to_string_lossy().parse()?;
+                let socket = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
+                buffers.push(socket_recv_buffer_size(socket)?);
+            }
+        }
+        Ok(buffers)
+    };
+    granted().unwrap_or_default()
 }
 
 /// Whether an address is one of this machine's own.
@@ -115,5 +148,9 @@ mod tests {
             sender.send_to(&[0; 1000], to).expect("sent");
         }
         assert_eq!(port_drops(to.port()), datagrams_dropped(&receiver));
+        let pid = std::process::id().try_into().expect("a process");
+        let granted = socket_recv_buffer_size(&receiver).expect("a size");
+        let seen = receive_buffers_of(pid, to.port());
+        assert!(seen.is_empty() || seen == [granted], "{seen:?}");
     }
 }

@@ -5,6 +5,8 @@
 //! comparison, the case format) they take from here, as a dev-dependency, so
 //! that the exporter's library carries none of it and nothing exists twice.
 
+pub mod affinity;
+pub mod bench;
 pub mod case;
 pub mod compare;
 pub mod diff;
@@ -14,7 +16,9 @@ pub mod http;
 pub mod interrupt;
 pub mod kernel;
 pub mod ledger;
+pub mod machine;
 pub mod mapping_rules;
+pub mod own_metrics;
 pub mod ports;
 pub mod process;
 pub mod progress;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use pitot_loadgen::interrupt::Interrupt;
-use pitot_loadgen::{diff, record, replay, sink, verify};
+use pitot_loadgen::{bench, diff, record, replay, sink, verify};
 
 /// Records, replays and checks StatsD traffic.
 #[derive(Debug, Parser)]
@@ -28,6 +28,10 @@ enum Command {
     Verify(Box<verify::Args>),
     /// Receive datagrams and only count them
     Sink(sink::Args),
+    /// Measure what an exporter costs and loses at rising rates
+    Bench(Box<bench::Args>),
+    /// Measure Pitot, another exporter and a bare sink by turns
+    Compare(Box<bench::compare::Args>),
     /// Send the same to two exporters and compare their pages
     Diff(diff::Args),
 }
@@ -58,6 +62,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sink(args) => {
             let report = sink::run(&args, &interrupt)?;
             finish(&report, true)
+        }
+        Command::Bench(args) => {
+            let report = bench::run(&args, &interrupt)?;
+            finish(&report, report.is_clean())
+        }
+        Command::Compare(args) => {
+            let report = bench::compare::run(&args, &interrupt)?;
+            finish(&report, report.is_complete())
         }
         Command::Diff(args) => {
             let report = diff::run(&args, &interrupt)?;

@@ -25,6 +25,19 @@ impl RulesArgs {
         self.mapping_config.is_some() || self.mapping_profile.is_some()
     }
 
+    /// What they are, in words.
+    pub fn describe(&self) -> String {
+        let file = self.mapping_config.as_ref();
+        let file = file.map(|path| path.display().to_string());
+        let profile = self.mapping_profile.as_ref();
+        let profile = profile.map(|name| format!("profile {name}"));
+        let named: Vec<String> = file.into_iter().chain(profile).collect();
+        match named.is_empty() {
+            true => "none".to_owned(),
+            false => named.join(", "),
+        }
+    }
+
     /// Reads and compiles them; none at all map every name as it is.
     pub fn load(&self) -> Result<Mapper> {
         let profile = match self.mapping_profile {

@@ -13,6 +13,7 @@ use anyhow::Result;
 
 use super::count::Tally;
 use crate::ledger::Ledger;
+use crate::own_metrics::{CPU_SECONDS, DATAGRAMS, LINES, RESIDENT_BYTES};
 use crate::process::Process;
 
 /// A client that is slower than this is left alone.
@@ -92,20 +93,18 @@ fn page(tallies: &[Arc<Tally>], ledger: Option<&Mutex<Ledger>>) -> Result<String
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         page = ledger.page();
         let lines = ledger.counts().lines;
-        counter(&mut page, "statsd_exporter_lines_total", lines as f64);
+        counter(&mut page, LINES, lines as f64);
     }
     let datagrams: u64 = tallies.iter().map(|tally| tally.datagrams()).sum();
-    counter(
-        &mut page,
-        "statsd_exporter_udp_packets_total",
-        datagrams as f64,
-    );
+    counter(&mut page, DATAGRAMS, datagrams as f64);
     let process = Process::own()?;
     let cpu = process.cpu()?.total().as_secs_f64();
-    counter(&mut page, "process_cpu_seconds_total", cpu);
-    let name = "process_resident_memory_bytes";
+    counter(&mut page, CPU_SECONDS, cpu);
     let bytes = process.resident_bytes()?;
-    writeln!(page, "# TYPE {name} gauge\n{name} {bytes}")?;
+    writeln!(
+        page,
+        "# TYPE {RESIDENT_BYTES} gauge\n{RESIDENT_BYTES} {bytes}"
+    )?;
     Ok(page)
 }
 

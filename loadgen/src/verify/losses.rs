@@ -7,12 +7,9 @@ use pitot::statsd::LineError;
 use serde::Serialize;
 
 use crate::ledger::Counts;
+use crate::own_metrics::{DATAGRAMS, DROPS, KERNEL_DROPS, LINES};
 use crate::scrape::{Page, SampleKey};
 
-const LINES: &str = "statsd_exporter_lines_total";
-const DATAGRAMS: &str = "statsd_exporter_udp_packets_total";
-const DROPS: &str = "statsd_exporter_udp_packet_drops_total";
-const KERNEL_DROPS: &str = "pitot_kernel_drops_total";
 const LINE_ERRORS: &str = "statsd_exporter_sample_errors_total";
 const EVENT_ERRORS: &str = "statsd_exporter_events_error_total";
 const CONFLICTS: &str = "statsd_exporter_events_conflict_total";
