@@ -95,8 +95,22 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // For the reasons that are labels of its counters.
     ("telemetry", &["statsd"]),
     ("sys", &[]),
-    // The other program.
-    ("loadgen", &["statsd", "sys"]),
+    // The other program: it speaks the wire format, receives as Pitot does, and
+    // knows what Pitot's rules make of a line.
+    (
+        "loadgen",
+        &[
+            "cli",
+            "config",
+            "mapping",
+            "receive",
+            "registry",
+            "rule_source",
+            "statsd",
+            "sys",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Vocabulary that every module may import: they import nothing themselves.
