@@ -26,7 +26,7 @@ use self::values::Value;
 use crate::log;
 use crate::receive::BackendChoice;
 
-pub use values::{CacheType, MappingProfile, Nanos};
+pub use values::{CacheType, GatherTime, MappingProfile, Nanos};
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,8 +195,8 @@ flags! {
         /// Octal permissions of the file of a Unix socket.
         "statsd.unixsocket-mode" => statsd_unixsocket_mode: String = "755";
         /// Bytes of receive buffer to ask the kernel for, on UDP and Unix
-        /// datagram sockets; net.core.rmem_max is the most it gives. 0 leaves
-        /// the kernel's default.
+        /// datagram sockets; without CAP_NET_ADMIN, net.core.rmem_max is the
+        /// most it gives. 0 asks for 4 MiB.
         "statsd.read-buffer" => statsd_read_buffer: i64 = "0";
         /// Read DogStatsD tags, name:1|c|#key:value.
         "statsd.parse-dogstatsd-tags" => statsd_parse_dogstatsd_tags: bool = "true";
@@ -237,6 +237,10 @@ flags! {
         /// How to take datagrams from the kernel; auto is io_uring where the
         /// kernel allows it, else recvmmsg.
         "receive.backend" => receive_backend: BackendChoice = "auto";
+        /// How long UDP datagrams may gather before they are taken, so that
+        /// taking them costs less; auto is as long as the receive buffer
+        /// surely lasts, 0 not at all. Pages never miss what has arrived.
+        "receive.gather" => receive_gather: GatherTime = "auto";
         /// Sockets that share the load of UDP, each with its own thread; 0 is
         /// one for each usable core.
         "receive.shards" => receive_shards: u64 = "0";

@@ -2,7 +2,7 @@
 //! and stops.
 //!
 //! ```text
-//! pitot-udp-N, pitot-unixgram     a receiver and its worker each
+//! pitot-udp-N, pitot-unixgram-0   a receiver and its worker each
 //! pitot-tcp, pitot-unixstream     connections and their worker each
 //! pitot-relay                     copies of all lines, if asked for
 //! pitot-http                      the web server; a page renders on a thread
@@ -14,9 +14,12 @@
 //! `config`). On the way down receivers stop first, with what has arrived
 //! counted, and the web server last.
 
+mod families;
+mod receivers;
+
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::net::UnixDatagram;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -24,7 +27,6 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
-use prometheus::proto::{MetricFamily, MetricType};
 use socket2::Socket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -36,13 +38,15 @@ use crate::config::{Address, Config, Endpoints};
 use crate::http::{self, HandlerStats, Pages, Site};
 use crate::mapping::Mapper;
 use crate::receive::socket::{self, SocketFile};
-use crate::receive::{self, Backend, Stop, stream};
-use crate::registry::{Kind, Registry};
+use crate::receive::{self, Backend, Bell, Gather, Stop, stream};
+use crate::registry::Registry;
 use crate::relay::{self, Relay};
 use crate::render::{self, Format};
 use crate::rule_source::RuleSource;
-use crate::telemetry::{self, BuildInfo, Telemetry, family};
+use crate::telemetry::{self, BuildInfo, Telemetry};
 use crate::worker::{Shared, Transport, Worker};
+
+use self::receivers::Receivers;
 
 /// How often silent series are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,7 +82,8 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
 /// Everything that runs.
 struct Exporter {
     control: Arc<Control>,
-    receivers: Vec<JoinHandle<()>>,
+    /// Those that receive.
+    threads: Vec<JoinHandle<()>>,
     stop: Stop,
     relay: Option<Relay>,
     /// Removed when they are dropped.
@@ -86,6 +91,32 @@ struct Exporter {
     web: TcpListener,
     site: Site,
     ending: mpsc::UnboundedReceiver<Ending>,
+}
+
+/// A datagram socket, all that its thread needs.
+struct Datagrams {
+    transport: Transport,
+    /// Which of its transport's sockets it is.
+    shard: usize,
+    socket: OwnedFd,
+    bell: Bell,
+    worker: Worker,
+}
+
+impl Datagrams {
+    fn name(&self) -> String {
+        format!("pitot-{}-{}", self.transport, self.shard)
+    }
+
+    fn options(&self, all: receive::Options) -> receive::Options {
+        let gather = match self.transport {
+            // The kernel keeps but a few (`net.unix.max_dgram_qlen`) and makes
+            // senders wait for more.
+            Transport::Unixgram => Gather::AtMost(Duration::ZERO),
+            _ => all.gather,
+        };
+        receive::Options { gather, ..all }
+    }
 }
 
 /// Why the program ends.
@@ -100,6 +131,7 @@ enum Ending {
 /// What requests and signals act on.
 struct Control {
     shared: Arc<Shared>,
+    receivers: Arc<Receivers>,
     rules: RuleSource,
     /// Held during a reload, so that two never overtake each other.
     reloading: Mutex<()>,
@@ -142,8 +174,8 @@ impl Exporter {
 
         let registry = Arc::new(Registry::new(Clock::system(), telemetry::is_reserved));
         let stats = Arc::new(HandlerStats::default());
-        watch_series(&telemetry, &registry);
-        watch_scrapes(&telemetry, &stats);
+        families::watch_series(&telemetry, &registry);
+        families::watch_scrapes(&telemetry, &stats);
         let shared = Arc::new(Shared {
             registry,
             mapper: ArcSwap::from_pointee(mapper),
@@ -151,9 +183,30 @@ impl Exporter {
             dialects: config.dialects,
             cache: has_cache,
         });
+        let feed = || relay.as_ref().map(Relay::feed);
+        let mut receivers = Receivers::default();
+        let mut datagrams = Vec::new();
+        for (transport, shard, socket) in listeners.datagrams {
+            let worker = Worker::new(Arc::clone(&shared), transport, feed());
+            let bell = receivers
+                .add(transport, shard, &socket, worker.counts())
+                .context("cannot make descriptors for a receiver")?;
+            datagrams.push(Datagrams {
+                transport,
+                shard,
+                socket,
+                bell,
+                worker,
+            });
+        }
+        receivers.warn_of_small_buffers(config.receive.read_buffer);
+        let receivers = Arc::new(receivers);
+        families::watch_receivers(&shared.telemetry, &receivers);
+
         let (end, ending) = mpsc::unbounded_channel();
         let control = Arc::new(Control {
             shared,
+            receivers,
             rules,
             reloading: Mutex::default(),
             end,
@@ -167,49 +220,61 @@ impl Exporter {
         let stop = Stop::new().context("cannot make a descriptor for the stop signal")?;
         let mut exporter = Exporter {
             control,
-            receivers: Vec::new(),
+            threads: Vec::new(),
             stop,
             relay,
-            socket_files: Vec::new(),
+            socket_files: listeners.files,
             web,
             site: Site::new(options, pages, stats),
             ending,
         };
-        exporter.receive(listeners, chosen.backend)?;
+        let options = receive::Options {
+            backend: chosen.backend,
+            gather: config.receive.gather,
+        };
+        exporter.receive(datagrams, options)?;
+        exporter.accept(listeners.streams, chosen.backend)?;
         Ok(exporter)
     }
 
-    /// Gives each socket a thread and a worker.
-    fn receive(&mut self, listeners: Listeners, backend: Backend) -> anyhow::Result<()> {
-        for (index, socket) in listeners.udp.into_iter().enumerate() {
-            let mut worker = self.worker(Transport::Udp);
+    /// Starts a thread for each datagram socket.
+    fn receive(
+        &mut self,
+        datagrams: Vec<Datagrams>,
+        options: receive::Options,
+    ) -> anyhow::Result<()> {
+        for mut datagrams in datagrams {
             let stop = self.stop.clone();
-            self.spawn(format!("pitot-udp-{index}"), move || {
-                receive::run(socket, backend, &stop, &mut worker)
+            let options = datagrams.options(options);
+            self.spawn(datagrams.name(), move || {
+                let Datagrams {
+                    socket,
+                    bell,
+                    worker,
+                    ..
+                } = &mut datagrams;
+                receive::run(socket, options, &stop, bell, worker)
             })?;
         }
-        if let Some(socket) = listeners.unix_datagram {
-            let mut worker = self.worker(Transport::Unixgram);
-            let stop = self.stop.clone();
-            self.spawn("pitot-unixgram".into(), move || {
-                receive::run(socket, backend, &stop, &mut worker)
-            })?;
-        }
-        for (transport, listener) in listeners.streams {
-            let worker = self.worker(transport);
-            let stop = self.stop.clone();
-            let options = stream::Options::default();
-            self.spawn(format!("pitot-{}", transport.as_str()), move || {
-                stream::run(vec![listener], backend, options, &stop, worker)
-            })?;
-        }
-        self.socket_files = listeners.files;
         Ok(())
     }
 
-    fn worker(&self, transport: Transport) -> Worker {
-        let feed = self.relay.as_ref().map(Relay::feed);
-        Worker::new(Arc::clone(&self.control.shared), transport, feed)
+    /// Starts a thread for each listener.
+    fn accept(
+        &mut self,
+        streams: Vec<(Transport, Socket)>,
+        backend: Backend,
+    ) -> anyhow::Result<()> {
+        for (transport, listener) in streams {
+            let feed = self.relay.as_ref().map(Relay::feed);
+            let worker = Worker::new(Arc::clone(&self.control.shared), transport, feed);
+            let stop = self.stop.clone();
+            let options = stream::Options::default();
+            self.spawn(format!("pitot-{transport}"), move || {
+                stream::run(vec![listener], backend, options, &stop, worker)
+            })?;
+        }
+        Ok(())
     }
 
     fn spawn(
@@ -225,8 +290,7 @@ impl Exporter {
                 let _ = end.send(Ending::Failed(error));
             }
         });
-        self.receivers
-            .push(thread.context("cannot start a thread")?);
+        self.threads.push(thread.context("cannot start a thread")?);
         Ok(())
     }
 
@@ -249,9 +313,9 @@ impl Exporter {
             let web = tokio::spawn(web);
             let ending = watch(&self.control, &mut self.ending, signals).await;
             self.stop.raise();
-            for receiver in self.receivers.drain(..) {
+            for thread in self.threads.drain(..) {
                 // A panic in a receiver has ended the process already.
-                let _ = receiver.join();
+                let _ = thread.join();
             }
             drop(close);
             match web.await {
@@ -315,7 +379,10 @@ async fn watch(
         // This runs on the main thread, which has nothing else to do, so what
         // is done here may take its time.
         tokio::select! {
-            _ = sweep.tick() => registry.sweep(registry.clock().now()),
+            _ = sweep.tick() => {
+                registry.sweep(registry.clock().now());
+                control.receivers.look();
+            }
             _ = signals.hangup.recv() => control.reload(),
             _ = signals.interrupt.recv() => return Ending::Asked("SIGINT"),
             _ = signals.terminate.recv() => return Ending::Asked("SIGTERM"),
@@ -328,6 +395,7 @@ async fn watch(
 
 impl Pages for Control {
     fn render(&self, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
+        self.receivers.deliver();
         let own = self.shared.telemetry.gather();
         render::render(&self.shared.registry, &own, format, out)
     }
@@ -371,8 +439,8 @@ impl Pages for Control {
 /// Sockets that were opened and are not yet read.
 #[derive(Default)]
 struct Listeners {
-    udp: Vec<UdpSocket>,
-    unix_datagram: Option<UnixDatagram>,
+    /// With the number of each among its transport's sockets.
+    datagrams: Vec<(Transport, usize, OwnedFd)>,
     streams: Vec<(Transport, Socket)>,
     files: Vec<SocketFile>,
 }
@@ -380,17 +448,19 @@ struct Listeners {
 impl Listeners {
     fn open(config: &Config, endpoints: &Endpoints) -> anyhow::Result<Listeners> {
         let mut listeners = Listeners::default();
-        // The kernel's field is an i32; anything larger is more than it gives.
         let bytes = config.receive.read_buffer;
-        let bytes = bytes.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         if let Some(address) = &endpoints.udp {
             let group = socket::udp_group(address.resolve()?, config.receive.shards, bytes);
-            listeners.udp = group.with_context(|| cannot_open(address.as_str()))?;
+            let group = group.with_context(|| cannot_open(address.as_str()))?;
             info!(
                 address = address.as_str(),
-                sockets = listeners.udp.len(),
+                sockets = group.len(),
                 "Receiving StatsD over UDP"
             );
+            let numbered = group.into_iter().enumerate();
+            listeners
+                .datagrams
+                .extend(numbered.map(|(shard, socket)| (Transport::Udp, shard, socket.into())));
         }
         if let Some(address) = &endpoints.tcp {
             let listener = open_tcp(address)?;
@@ -401,7 +471,9 @@ impl Listeners {
             let opened = socket::unix_datagram(path, bytes);
             let (socket, file) =
                 opened.with_context(|| cannot_open(&path.display().to_string()))?;
-            listeners.unix_datagram = Some(socket);
+            listeners
+                .datagrams
+                .push((Transport::Unixgram, 0, socket.into()));
             listeners.keep(file, path, endpoints.unix_mode);
         }
         if let Some(path) = &endpoints.unix_stream {
@@ -444,63 +516,6 @@ fn start_relay(relay: &crate::config::Relay, telemetry: &Telemetry) -> anyhow::R
         packet_len_max: relay.packet_length,
     };
     Relay::start(options, telemetry).context("cannot open a socket for the relay")
-}
-
-fn watch_series(telemetry: &Telemetry, registry: &Arc<Registry>) {
-    let registry = Arc::clone(registry);
-    telemetry.register_computed("series", move || {
-        let vectors = Kind::ALL
-            .map(|kind| (kind, registry.vectors(kind)))
-            .into_iter()
-            // Absent until there is one, as with the reference.
-            .filter(|(_, count)| *count > 0);
-        let live = Kind::ALL
-            .map(|kind| (kind, registry.live(kind)))
-            .into_iter();
-        vec![
-            by_kind(
-                "statsd_exporter_metrics_total",
-                "Metric names with a set of label names, made since start, by type.",
-                vectors,
-            ),
-            by_kind("pitot_series", "Series on the page now, by type.", live),
-        ]
-    });
-}
-
-fn by_kind(name: &str, help: &str, counts: impl Iterator<Item = (Kind, u64)>) -> MetricFamily {
-    let sample = |(kind, count): (Kind, u64)| (vec![("type", kind.as_str())], count as f64);
-    family(
-        name,
-        help,
-        MetricType::GAUGE,
-        &counts.map(sample).collect::<Vec<_>>(),
-    )
-}
-
-fn watch_scrapes(telemetry: &Telemetry, stats: &Arc<HandlerStats>) {
-    let stats = Arc::clone(stats);
-    telemetry.register_computed("scrapes", move || {
-        let codes = HandlerStats::CODES.map(|code| (code.to_string(), stats.requests(code) as f64));
-        let by_code: Vec<_> = codes
-            .iter()
-            .map(|(code, requests)| (vec![("code", code.as_str())], *requests))
-            .collect();
-        vec![
-            family(
-                "promhttp_metric_handler_requests_in_flight",
-                "Current number of scrapes being served.",
-                MetricType::GAUGE,
-                &[(vec![], stats.in_flight() as f64)],
-            ),
-            family(
-                "promhttp_metric_handler_requests_total",
-                "Total number of scrapes by HTTP status code.",
-                MetricType::COUNTER,
-                &by_code,
-            ),
-        ]
-    });
 }
 
 /// Writes the automaton for Graphviz. Nothing depends on it, so failing to is

@@ -13,6 +13,7 @@
 
 mod notes;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -72,6 +73,12 @@ impl Transport {
     }
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// See the module's documentation.
 pub struct Worker {
     shared: Arc<Shared>,
@@ -120,6 +127,11 @@ impl Worker {
             purged_at: 0,
             shared,
         }
+    }
+
+    /// Its counts, as of the end of its last batch.
+    pub fn counts(&self) -> Arc<SharedCounts> {
+        Arc::clone(&self.published)
     }
 
     /// Takes one line without its newline.

@@ -65,6 +65,15 @@ impl Choice for Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nanos(pub i64);
 
+/// What `--receive.gather` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatherTime {
+    /// The program decides.
+    Auto,
+    /// No longer than this.
+    AtMost(Nanos),
+}
+
 /// A type that a flag can have.
 pub(super) trait Value: Sized {
     /// Whether the flag is written without a value, as `--x` or `--no-x`.
@@ -164,6 +173,17 @@ impl Value for Nanos {
     fn read(text: &str) -> Result<Nanos, String> {
         let nanos = go_duration::parse(text, Units::WithDays)?;
         Ok(Nanos(nanos))
+    }
+}
+
+impl Value for GatherTime {
+    fn read(text: &str) -> Result<GatherTime, String> {
+        match text {
+            "auto" => Ok(GatherTime::Auto),
+            // The only duration without a unit.
+            "0" => Ok(GatherTime::AtMost(Nanos(0))),
+            _ => Nanos::read(text).map(GatherTime::AtMost),
+        }
     }
 }
 

@@ -39,6 +39,8 @@ fn the_defaults() {
     assert_eq!(config.cache.entries, 1000);
     assert_eq!(config.mapping.file, None);
     assert!(config.receive.shards.get() >= 1);
+    assert_eq!(config.receive.read_buffer, 4 << 20);
+    assert_eq!(config.receive.gather, Gather::Auto);
     let endpoints = endpoints(&[]).unwrap();
     assert_eq!(endpoints.udp.as_ref().unwrap().as_str(), ":9125");
     check_bound(Ok(endpoints.udp.unwrap()), "[::]:9125");

@@ -3,8 +3,11 @@
 //! ```text
 //! socket        the sockets: an SO_REUSEPORT group, listeners, Unix sockets
 //! probe         what this kernel allows: io_uring or recvmmsg
-//! multishot     ┐ datagrams → Sink, a thread per socket
-//! recvmmsg      ┘
+//! datagrams     datagrams → Sink, a thread per socket
+//!   multishot   ┐ how they are taken from the kernel
+//!   recvmmsg    ┘
+//!   pace        how long they may gather before
+//!   bell        somebody is about to look at the numbers
 //! stream        connections → LineSink, on tokio-uring or tokio
 //!   connection    one connection, read by either
 //!   lines         bytes → lines
@@ -15,9 +18,12 @@
 //! thread that read, and while it works the kernel's buffer fills.
 
 mod backoff;
+mod bell;
 mod connection;
+mod datagrams;
 mod lines;
 mod multishot;
+mod pace;
 mod probe;
 mod recvmmsg;
 pub mod socket;
@@ -26,14 +32,13 @@ pub mod stream;
 mod tests;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 pub use crate::sys::event::Stop;
+pub use bell::{Bell, Ring};
+pub use datagrams::{Options, run};
+pub use pace::{AUTO_MAX, Gather};
 pub use probe::{Backend, BackendChoice, Chosen, Unavailable, probe};
-
-use crate::sys::Datagram;
-use crate::sys::uring::MultishotRecv;
 
 /// How long nothing has come when a sink is told so, again and again.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,7 +60,8 @@ pub trait Sink {
     fn truncated(&mut self);
     /// After the last datagram of a batch.
     fn batch_end(&mut self);
-    /// About once a second while nothing comes.
+    /// Nothing more has come: about once a second while that is so, and before
+    /// somebody looks at the numbers.
     fn idle(&mut self);
     /// Receiving failed, possibly in the middle of a batch. It is tried again,
     /// by other means if need be.
@@ -90,33 +96,4 @@ pub enum StreamEvent {
     LineTooLong,
     /// Accepting failed, for want of descriptors most likely; it is tried again.
     AcceptFailed,
-}
-
-/// Receives from a datagram socket, UDP or Unix, and blocks the calling thread
-/// until `stop` is raised; what is in the socket's buffer by then is delivered.
-///
-/// The socket is to be in blocking mode, as [`socket`] makes them. Fails only
-/// for want of memory; whatever else goes wrong the sink is told, and receiving
-/// goes on.
-pub fn run(
-    socket: impl AsFd,
-    backend: Backend,
-    stop: &Stop,
-    sink: &mut impl Sink,
-) -> io::Result<()> {
-    let socket = socket.as_fd();
-    if backend == Backend::IoUring {
-        match MultishotRecv::new(socket, stop, multishot::BUFFERS) {
-            Ok(receive) => return multishot::run(receive, socket, stop, sink),
-            Err(error) => sink.error(&error),
-        }
-    }
-    recvmmsg::run(socket, stop, sink)
-}
-
-fn deliver(datagram: Datagram<'_>, sink: &mut impl Sink) {
-    match datagram {
-        Datagram::Whole(payload) => sink.datagram(payload),
-        Datagram::Truncated => sink.truncated(),
-    }
 }

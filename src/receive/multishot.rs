@@ -1,74 +1,90 @@
-//! Datagrams by io_uring: one armed receive, one system call per batch that
-//! waits, delivers, arms again and watches the stop signal.
+//! Datagrams by io_uring: one armed receive, and one system call that rests,
+//! waits, delivers and arms again.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-use super::backoff::Backoff;
-use super::{IDLE_INTERVAL, Sink, deliver, recvmmsg};
+use super::datagrams::{Left, Source, deliver};
+use super::{Bell, Sink};
 use crate::sys::event::Stop;
+use crate::sys::poll;
 use crate::sys::uring::{Event, MultishotRecv};
 
-/// Buffers lent to the kernel, which goes through all of them in turn. A system
-/// call completes some 32 receives, so more than that serve no one: emptying a
-/// full socket cost the same with 32 as with 1024, and only 16 were slower. Each
-/// buffer takes at least a page of memory once it was used.
-pub(super) const BUFFERS: u16 = 64;
+/// Buffers lent to the kernel, which goes through all of them in turn.
+/// Emptying a full socket cost the same with 32 as with 1024, and only 16 were
+/// slower. Each buffer takes at least a page of memory once it was used.
+const BUFFERS: u16 = 64;
 
-/// Receives until `stop` is raised and the socket, the one that `receive` is
-/// set up for, is empty. Fails only at the end, for want of memory.
-pub(super) fn run(
-    mut receive: MultishotRecv<'_>,
-    socket: BorrowedFd<'_>,
-    stop: &Stop,
-    sink: &mut impl Sink,
-) -> io::Result<()> {
-    let mut backoff = Backoff::default();
-    while !stop.is_raised() {
-        let has_failed = match receive.wait(IDLE_INTERVAL) {
-            Ok(true) => visit(&mut receive, sink),
-            Ok(false) => {
-                sink.idle();
-                false
-            }
-            Err(error) => {
-                sink.error(&error);
-                true
-            }
-        };
-        if has_failed {
-            stop.wait(backoff.failed());
+/// See the module's documentation.
+pub(super) struct Multishot<'r> {
+    receive: MultishotRecv<'r>,
+    stop: BorrowedFd<'r>,
+    bell: BorrowedFd<'r>,
+}
+
+impl<'r> Multishot<'r> {
+    /// Fails where the kernel forbids it.
+    pub(super) fn new(
+        socket: BorrowedFd<'r>,
+        stop: &'r Stop,
+        bell: &'r Bell,
+    ) -> io::Result<Multishot<'r>> {
+        let (stop, bell) = (stop.as_fd(), bell.as_fd());
+        Ok(Multishot {
+            receive: MultishotRecv::new(socket, [stop, bell], BUFFERS)?,
+            stop,
+            bell,
+        })
+    }
+}
+
+impl Source for Multishot<'_> {
+    fn wait(&mut self, rest: Duration, patience: Duration) -> io::Result<bool> {
+        if rest.is_zero() || self.receive.can_rest() {
+            return self.receive.wait(rest, patience);
+        }
+        let is_disturbed = poll::readable([self.stop, self.bell], rest)? != [false; 2];
+        let patience = if is_disturbed {
+            Duration::ZERO
         } else {
-            backoff.worked();
+            patience
+        };
+        Ok(self.receive.wait(Duration::ZERO, patience)? || is_disturbed)
+    }
+
+    fn visit(&mut self, sink: &mut impl Sink) -> io::Result<Left> {
+        if !self.receive.has_come() {
+            self.receive.fetch()?;
+            if !self.receive.has_come() {
+                return Ok(Left::Nothing);
+            }
+        }
+        let mut failed = None;
+        sink.batch_start();
+        self.receive.visit(|event| take(event, sink, &mut failed));
+        sink.batch_end();
+        match failed {
+            Some(error) => Err(error),
+            None if self.receive.has_more() => Ok(Left::More),
+            None => Ok(Left::Nothing),
         }
     }
-    sink.batch_start();
-    receive.finish(|event| {
-        take(event, sink);
-    });
-    sink.batch_end();
-    recvmmsg::run_once(socket, sink)
-}
 
-/// Delivers one batch and says whether receiving failed.
-fn visit(receive: &mut MultishotRecv<'_>, sink: &mut impl Sink) -> bool {
-    let mut has_failed = false;
-    sink.batch_start();
-    receive.visit(|event| has_failed |= !take(event, sink));
-    sink.batch_end();
-    has_failed
-}
-
-/// Hands an event on and says whether it was a datagram.
-fn take(event: Event<'_>, sink: &mut impl Sink) -> bool {
-    match event {
-        Event::Datagram(datagram) => {
-            deliver(datagram, sink);
-            true
-        }
-        Event::Failed(error) => {
+    fn finish(&mut self, sink: &mut impl Sink) {
+        let mut failed = None;
+        sink.batch_start();
+        self.receive.finish(|event| take(event, sink, &mut failed));
+        sink.batch_end();
+        if let Some(error) = failed {
             sink.error(&error);
-            false
         }
+    }
+}
+
+fn take(event: Event<'_>, sink: &mut impl Sink, failed: &mut Option<io::Error>) {
+    match event {
+        Event::Datagram(datagram) => deliver(datagram, sink),
+        Event::Failed(error) => *failed = Some(error),
     }
 }

@@ -13,8 +13,8 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use crate::sys::Datagram;
-use crate::sys::event::Stop;
-use crate::sys::uring::{Event, MultishotRecv};
+use crate::sys::event::Event;
+use crate::sys::uring::{self, MultishotRecv};
 
 /// What the operator asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,15 +80,16 @@ fn receive_once() -> io::Result<()> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let (sender, receiver) = UnixDatagram::pair()?;
     sender.send(b"probe")?;
-    let stop = Stop::new()?;
-    let mut receive = MultishotRecv::new(receiver.as_fd(), &stop, 1)?;
+    let nothing = Event::new()?;
+    let watched = [nothing.as_fd(), nothing.as_fd()];
+    let mut receive = MultishotRecv::new(receiver.as_fd(), watched, 1)?;
     let mut outcome = Err(io::ErrorKind::TimedOut.into());
-    if receive.wait(PATIENCE)? {
+    if receive.wait(Duration::ZERO, PATIENCE)? {
         receive.visit(|event| {
             outcome = match event {
-                Event::Datagram(Datagram::Whole(b"probe")) => Ok(()),
-                Event::Datagram(_) => Err(io::ErrorKind::InvalidData.into()),
-                Event::Failed(error) => Err(error),
+                uring::Event::Datagram(Datagram::Whole(b"probe")) => Ok(()),
+                uring::Event::Datagram(_) => Err(io::ErrorKind::InvalidData.into()),
+                uring::Event::Failed(error) => Err(error),
             }
         });
     }

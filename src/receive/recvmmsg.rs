@@ -1,15 +1,12 @@
 //! Datagrams by `recvmmsg`: what runs where io_uring is forbidden, and the end
-//! of every receiver.
-//!
-//! A busy receiver makes one system call per batch; only when the socket is
-//! empty does it block in `poll`, which also watches the stop signal.
+//! of every receiver. One system call per batch, and `ppoll` to rest and wait.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::Duration;
 
-use super::backoff::Backoff;
-use super::{DRAIN_MAX, IDLE_INTERVAL, Sink, deliver};
+use super::datagrams::{Left, Source, deliver};
+use super::{Bell, Sink};
 use crate::sys::event::Stop;
 use crate::sys::mmsg::RecvBatch;
 use crate::sys::poll;
@@ -17,65 +14,60 @@ use crate::sys::poll;
 /// Datagrams that one call brings at most.
 const BATCH: usize = 64;
 
-/// Receives until `stop` is raised and the socket is empty. Fails only at the
-/// beginning, for want of memory.
-pub(super) fn run(socket: BorrowedFd<'_>, stop: &Stop, sink: &mut impl Sink) -> io::Result<()> {
-    let mut batch = RecvBatch::new(BATCH)?;
-    let mut backoff = Backoff::default();
-    while !stop.is_raised() {
-        match receive(&mut batch, socket, sink) {
-            Ok(()) => backoff.worked(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(socket, stop, sink),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                sink.error(&error);
-                stop.wait(backoff.failed());
-            }
+/// See the module's documentation.
+pub(super) struct Recvmmsg<'r> {
+    socket: BorrowedFd<'r>,
+    stop: BorrowedFd<'r>,
+    bell: BorrowedFd<'r>,
+    batch: RecvBatch,
+}
+
+impl<'r> Recvmmsg<'r> {
+    /// Fails for want of memory.
+    pub(super) fn new(
+        socket: BorrowedFd<'r>,
+        stop: &'r Stop,
+        bell: &'r Bell,
+    ) -> io::Result<Recvmmsg<'r>> {
+        Ok(Recvmmsg {
+            socket,
+            stop: stop.as_fd(),
+            bell: bell.as_fd(),
+            batch: RecvBatch::new(BATCH)?,
+        })
+    }
+}
+
+impl Source for Recvmmsg<'_> {
+    fn wait(&mut self, rest: Duration, patience: Duration) -> io::Result<bool> {
+        let is_disturbed =
+            !rest.is_zero() && poll::readable([self.stop, self.bell], rest)? != [false; 2];
+        if is_disturbed {
+            return Ok(true);
         }
+        let ready = poll::readable([self.socket, self.stop, self.bell], patience)?;
+        Ok(ready != [false; 3])
     }
-    drain(&mut batch, socket, sink);
-    Ok(())
-}
 
-/// Delivers what is in the socket's buffer without waiting, for a receiver that
-/// has no batch of its own.
-pub(super) fn run_once(socket: BorrowedFd<'_>, sink: &mut impl Sink) -> io::Result<()> {
-    drain(&mut RecvBatch::new(BATCH)?, socket, sink);
-    Ok(())
-}
-
-fn receive(batch: &mut RecvBatch, socket: BorrowedFd<'_>, sink: &mut impl Sink) -> io::Result<()> {
-    let datagrams = batch.receive(socket)?;
-    sink.batch_start();
-    for datagram in datagrams {
-        deliver(datagram, sink);
-    }
-    sink.batch_end();
-    Ok(())
-}
-
-/// Blocks until the socket or the stop signal has something, or reports that
-/// nothing came.
-fn wait(socket: BorrowedFd<'_>, stop: &Stop, sink: &mut impl Sink) {
-    match poll::readable([socket, stop.as_fd()], IDLE_INTERVAL) {
-        Ok([false, false]) => sink.idle(),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-        Err(error) => sink.error(&error),
-    }
-}
-
-fn drain(batch: &mut RecvBatch, socket: BorrowedFd<'_>, sink: &mut impl Sink) {
-    let mut backoff = Backoff::default();
-    let deadline = Instant::now() + DRAIN_MAX;
-    while Instant::now() < deadline {
-        match receive(batch, socket, sink) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => {
-                sink.error(&error);
-                std::thread::sleep(backoff.failed());
-            }
+    fn visit(&mut self, sink: &mut impl Sink) -> io::Result<Left> {
+        let datagrams = match self.batch.receive(self.socket) {
+            Ok(datagrams) => datagrams,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Left::Nothing),
+            Err(error) => return Err(error),
+        };
+        // A call that brings fewer than it could has emptied the socket, or met
+        // an error that the next one reports.
+        let left = match datagrams.len() {
+            BATCH => Left::More,
+            _ => Left::Nothing,
+        };
+        sink.batch_start();
+        for datagram in datagrams {
+            deliver(datagram, sink);
         }
+        sink.batch_end();
+        Ok(left)
     }
+
+    fn finish(&mut self, _: &mut impl Sink) {}
 }

@@ -12,6 +12,7 @@ pub mod poll;
 pub mod readiness;
 #[cfg(test)]
 pub(crate) mod seccomp;
+pub mod socket_options;
 pub mod uring;
 
 /// Room for the payload of one datagram, in bytes: the most that the length

@@ -6,9 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// Waits until a descriptor is readable (or broken, which reading it will
-/// tell), at most for `timeout`, rounded up to milliseconds. Says which are;
-/// none when the time is over. A signal handler cuts it short with
-/// [`io::ErrorKind::Interrupted`].
+/// tell), at most for `timeout`. Says which are; none when the time is over. A
+/// signal handler cuts it short with [`io::ErrorKind::Interrupted`].
 pub fn readable<const N: usize>(
     descriptors: [BorrowedFd<'_>; N],
     timeout: Duration,
@@ -18,11 +17,21 @@ pub fn readable<const N: usize>(
         events: libc::POLLIN,
         revents: 0,
     });
-    let timeout_ms = timeout.as_nanos().div_ceil(1_000_000);
-    let timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
     // SAFETY: the pointer and the length are those of `polled`, which outlives
-    // the call; the kernel writes nothing but `revents`.
-    let ready = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout_ms) };
+    // the call, as does `timeout`; the kernel writes nothing but `revents`. No
+    // signal mask is given.
+    let ready = unsafe {
+        libc::ppoll(
+            polled.as_mut_ptr(),
+            N as libc::nfds_t,
+            &raw const timeout,
+            std::ptr::null(),
+        )
+    };
     if ready < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -307,6 +307,11 @@ impl SharedCounts {
             shared.store(own, Ordering::Relaxed);
         }
     }
+
+    /// A number as its worker last published it.
+    pub fn get(&self, count: Count) -> u64 {
+        self.0[count as usize].load(Ordering::Relaxed)
+    }
 }
 
 /// Names of all families made of counts.
@@ -319,10 +324,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// The families, summed over all workers.
 pub(super) fn collect(workers: &[Arc<SharedCounts>], with_cache: bool) -> Vec<MetricFamily> {
-    let sum = |count: Count| -> u64 {
-        let of = |shared: &Arc<SharedCounts>| shared.0[count as usize].load(Ordering::Relaxed);
-        workers.iter().map(of).sum()
-    };
+    let sum = |count: Count| -> u64 { workers.iter().map(|shared| shared.get(count)).sum() };
     let cache_families = if with_cache { CACHE_FAMILIES } else { &[] };
     FAMILIES
         .iter()

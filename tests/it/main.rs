@@ -7,6 +7,8 @@ mod conformance;
 mod fuzz_smoke;
 /// Starts the program under test; all other modules use it.
 mod harness;
+/// What the kernel drops is counted.
+mod loss;
 /// Plays one conformance case.
 mod player;
 /// One datagram from the wire to the page, and a clean end.

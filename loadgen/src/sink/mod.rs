@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use indicatif::HumanCount;
-use pitot::receive::{self, BackendChoice, Stop, socket};
+use pitot::receive::{self, BackendChoice, Bell, Gather, Stop, socket};
 
 use crate::endpoint::Endpoint;
 use crate::interrupt::{Interrupt, NOTICE};
@@ -53,6 +53,10 @@ pub struct Args {
     /// Receive buffer to ask for, such as 4M; 0 leaves the kernel's default
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = bytes::parse)]
     read_buffer: usize,
+    /// How long datagrams may gather before they are read, as Pitot's
+    /// --receive.gather: auto, or a time; 0s not at all
+    #[arg(long, value_name = "TIME", default_value = "auto", value_parser = parse_gather)]
+    gather: Gather,
     /// Stop after this time, for example 90s
     #[arg(long, value_parser = duration::parse)]
     duration: Option<Duration>,
@@ -94,6 +98,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// How.
     pub backend: Backend,
+    /// How long datagrams may gather, with Pitot's backends.
+    pub gather: Gather,
     /// Sockets and threads.
     pub shards: NonZeroUsize,
     /// Bytes to ask for; 0 for the kernel's default.
@@ -149,6 +155,7 @@ pub fn run(args: &Args, interrupt: &Interrupt) -> Result<Report> {
     let options = Options {
         listen: resolve(&args.listen)?,
         backend: args.backend,
+        gather: args.gather,
         shards: args.shards,
         read_buffer: args.read_buffer,
         loss: Loss {
@@ -188,7 +195,7 @@ impl Sink {
     /// Opens the sockets and begins to read. With a `ledger`, values are added
     /// up and shown.
     pub fn start(options: &Options, ledger: Option<Ledger>) -> Result<Sink> {
-        let backend = options.backend;
+        let (backend, gather) = (options.backend, options.gather);
         if backend == Backend::IoUring {
             receive::probe(BackendChoice::IoUring)?;
         }
@@ -214,7 +221,7 @@ impl Sink {
         for (socket, tally) in sink.sockets.iter().zip(&sink.tallies) {
             let counter = Counter::new(options.loss, Arc::clone(tally), ledger.clone());
             let (socket, stop) = (socket.try_clone()?, sink.stop.clone());
-            let read = move || read(socket, backend, &stop, counter);
+            let read = move || read(socket, backend, gather, &stop, counter);
             let thread = Builder::new().name("sink".to_owned()).spawn(read)?;
             sink.threads.push(thread);
         }
@@ -263,12 +270,28 @@ impl Drop for Sink {
     }
 }
 
-fn read(socket: UdpSocket, backend: Backend, stop: &Stop, mut counter: Counter) -> io::Result<()> {
-    match backend {
-        Backend::Recvmmsg => receive::run(socket, receive::Backend::Recvmmsg, stop, &mut counter),
-        Backend::IoUring => receive::run(socket, receive::Backend::IoUring, stop, &mut counter),
-        Backend::TokioUring => single::tokio_uring(&socket, stop, &mut counter),
-        Backend::Blocking => single::blocking(&socket, stop, &mut counter),
+fn read(
+    socket: UdpSocket,
+    backend: Backend,
+    gather: Gather,
+    stop: &Stop,
+    mut counter: Counter,
+) -> io::Result<()> {
+    let backend = match backend {
+        Backend::Recvmmsg => receive::Backend::Recvmmsg,
+        Backend::IoUring => receive::Backend::IoUring,
+        Backend::TokioUring => return single::tokio_uring(&socket, stop, &mut counter),
+        Backend::Blocking => return single::blocking(&socket, stop, &mut counter),
+    };
+    let options = receive::Options { backend, gather };
+    // Nobody rings: the numbers are of interest when all is over.
+    receive::run(socket, options, stop, &Bell::new()?, &mut counter)
+}
+
+fn parse_gather(text: &str) -> Result<Gather, String> {
+    match text {
+        "auto" => Ok(Gather::Auto),
+        _ => duration::parse(text).map(Gather::AtMost),
     }
 }
 
@@ -374,6 +397,7 @@ mod tests {
         Options {
             listen: "127.0.0.1:0".parse().expect("an address"),
             backend,
+            gather: Gather::Auto,
             shards: NonZeroUsize::MIN,
             read_buffer: 1 << 20,
             loss,

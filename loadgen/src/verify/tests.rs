@@ -28,6 +28,7 @@ fn receiver(loss: Loss) -> Sink {
     let options = Options {
         listen: "127.0.0.1:0".parse().expect("an address"),
         backend: Backend::Recvmmsg,
+        gather: pitot::receive::Gather::Auto,
         shards: NonZeroUsize::MIN,
         read_buffer: 4 << 20,
         loss,
