@@ -1,4 +1,4 @@
-//! Records, replays and checks StatsD traffic.
+//! Records, replays, synthesises and checks StatsD traffic.
 //!
 //! Most of this is the load generator's own. What the exporter's integration
 //! tests need too (an exporter as a child process, the page reader, the

@@ -4,7 +4,7 @@
 //! A copy has sources of its own, and DAGs, files and hosts of its own: `c1_` and
 //! so on before their names, in metric names and tags alike. Copies do not start
 //! together, as no two clusters' schedulers loop in step; each is some part of
-//! [`STAGGER`] late.
+//! five seconds late.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -126,6 +126,8 @@ pub enum Report {
         sources: u64,
         /// From the first to the last.
         span: Duration,
+        /// Whether there would have been more.
+        interrupted: bool,
     },
 }
 
@@ -177,6 +179,7 @@ fn write(traffic: &mut impl Traffic, path: &Path, interrupt: &Interrupt) -> Resu
         datagrams,
         sources,
         span,
+        interrupted: interrupt.is_set(),
     })
 }
 
@@ -185,7 +188,7 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         match self {
             Report::Sent(report) => report.is_complete(),
-            Report::Written { .. } => true,
+            Report::Written { interrupted, .. } => !interrupted,
         }
     }
 }
@@ -198,10 +201,15 @@ impl fmt::Display for Report {
                 datagrams,
                 sources,
                 span,
+                interrupted,
             } => {
                 writeln!(f, "datagrams  {datagrams}")?;
                 writeln!(f, "sources    {sources}")?;
-                writeln!(f, "seconds    {:.3}", span.as_secs_f64())
+                writeln!(f, "seconds    {:.3}", span.as_secs_f64())?;
+                match interrupted {
+                    true => writeln!(f, "Interrupted; the file is complete up to there."),
+                    false => Ok(()),
+                }
             }
         }
     }

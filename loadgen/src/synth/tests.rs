@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use clap::Parser;
 
 use super::*;
+use crate::send::Next;
 use crate::trace::Trace;
 
 #[derive(Parser)]
@@ -24,8 +25,6 @@ fn all(flags: &[&str]) -> Vec<(Next, String)> {
     };
     std::iter::from_fn(next).collect()
 }
-
-use crate::send::Next;
 
 const SMALL: [&str; 8] = [
     "--dags",
