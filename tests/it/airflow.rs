@@ -21,7 +21,7 @@ use pitot::config::Config;
 use pitot::mapping::Mapper;
 use pitot::render::Format;
 use pitot::rule_source::RuleSource;
-use pitot_loadgen::scrape::Page;
+use pitot_loadgen::scrape::{Page, Sample};
 
 use crate::checks::Exporter;
 
@@ -62,8 +62,17 @@ fn page_after(flags: &[&str], lines: &[&str]) -> Page {
 fn samples(page: &Page) -> Vec<String> {
     let samples = page.families.iter().flat_map(|family| &family.samples);
     let told = samples.filter(|sample| !sample.key.name.ends_with("_bucket"));
-    told.map(|sample| format!("{} {}", sample.key, sample.value))
-        .collect()
+    let show = |sample: &Sample| {
+        let key = sample.key.to_string();
+        let key = key.strip_suffix("{}").unwrap_or(&key);
+        format!("{key} {}", rounded(sample.value))
+    };
+    told.map(show).collect()
+}
+
+/// A number of seconds to the nanosecond: that is what scaling leaves of it.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e9).round() / 1e9
 }
 
 /// Checks what some lines become.
