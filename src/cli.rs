@@ -24,6 +24,7 @@ use self::arguments::{Argument, Arguments};
 use self::texts::{PROGRAM, help};
 use self::values::Value;
 use crate::log;
+use crate::mapping::Unmapped;
 use crate::receive::BackendChoice;
 
 pub use values::{CacheType, GatherTime, MappingProfile, Nanos};
@@ -234,6 +235,14 @@ flags! {
         "statsd.listen-unixstream" => statsd_listen_unixstream: String = "";
         /// Mapping rules that come with the program. Empty means none.
         "statsd.mapping-profile" => statsd_mapping_profile: MappingProfile = "";
+        /// What Airflow's metrics begin with: its statsd_prefix.
+        "statsd.mapping-profile-prefix" => statsd_mapping_profile_prefix: String = "airflow";
+        /// What is known of the senders before they tell: facts that the rules
+        /// name, with commas between. See docs/airflow.md.
+        "statsd.mapping-facts" => statsd_mapping_facts: String = "";
+        /// What becomes of lines that no rule takes: a series under their own
+        /// name, nothing, or nothing but a count.
+        "statsd.unmapped" => statsd_unmapped: Unmapped = "keep";
         /// How to take datagrams from the kernel; auto is io_uring where the
         /// kernel allows it, else recvmmsg.
         "receive.backend" => receive_backend: BackendChoice = "auto";

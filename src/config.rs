@@ -23,6 +23,7 @@ use tracing::warn;
 
 use crate::cli::{CacheType, Flags, GatherTime, MappingProfile, Nanos, bad_value};
 use crate::http::Routes;
+use crate::mapping::Unmapped;
 use crate::receive::{BackendChoice, Gather};
 use crate::statsd::Dialects;
 
@@ -63,6 +64,12 @@ pub struct Mapping {
     pub file: Option<PathBuf>,
     /// The built-in rules.
     pub profile: MappingProfile,
+    /// What the names of its metrics begin with, without the dot behind.
+    pub profile_prefix: String,
+    /// Facts that are known from the start.
+    pub facts: Vec<String>,
+    /// What becomes of samples that no rule takes.
+    pub unmapped: Unmapped,
     /// The file to write the glob rules' state machine to.
     pub fsm_dump: Option<PathBuf>,
 }
@@ -102,6 +109,9 @@ impl Config {
             mapping: Mapping {
                 file: path(&flags.statsd_mapping_config),
                 profile: flags.statsd_mapping_profile,
+                profile_prefix: profile_prefix(&flags.statsd_mapping_profile_prefix)?,
+                facts: words(&flags.statsd_mapping_facts),
+                unmapped: flags.statsd_unmapped,
                 fsm_dump: path(&flags.debug_dump_fsm),
             },
             dialects: Dialects {
@@ -221,6 +231,38 @@ fn check_queue(flags: &Flags) -> Result<(), ConfigError> {
     let threshold = flags.statsd_event_flush_threshold;
     not_negative("statsd.event-flush-threshold", threshold)?;
     Ok(())
+}
+
+/// Airflow's own setting has no dot at the end; one written there is forgiven.
+fn profile_prefix(text: &str) -> Result<String, ConfigError> {
+    let prefix = text.strip_suffix('.').unwrap_or(text);
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && !word.starts_with('-')
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    };
+    let is_good =
+        prefix.split('.').all(is_word) && !prefix.starts_with(|c: char| c.is_ascii_digit());
+    if prefix.is_empty() || is_good {
+        return Ok(prefix.to_owned());
+    }
+    let why = "is no prefix of names: write words of letters, digits, underscores and dashes, with dots between, as in team.airflow";
+    Err(ConfigError::bad_value(
+        "statsd.mapping-profile-prefix",
+        text,
+        why,
+    ))
+}
+
+/// What stands between commas.
+fn words(text: &str) -> Vec<String> {
+    let words = text.split(',').map(str::trim);
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn cache(flags: &Flags) -> Result<Cache, ConfigError> {

@@ -155,7 +155,7 @@ impl Ledger {
 
     fn sample(&mut self, source: u16, sample: &Sample<'_>) {
         let plan = match self.mapper.map(sample) {
-            Mapped::Dropped => return,
+            Mapped::Dropped | Mapped::Unmapped => return,
             Mapped::Nameless => {
                 self.counts.event_errors += sample.count;
                 return;
@@ -164,6 +164,9 @@ impl Ledger {
         };
         let value = sample.value * plan.scale;
         if sample.stat == StatType::Counter && value < 0.0 {
+            if plan.drops_negative {
+                return;
+            }
             self.counts.event_errors += sample.count;
             return;
         }
@@ -182,7 +185,10 @@ impl Ledger {
                         self.known.push(series);
                         self.series.len() - 1
                     });
-                self.series[place].value.add(source, sample, value);
+                let relative = sample.relative && !plan.absolute;
+                self.series[place]
+                    .value
+                    .add(source, sample.count, relative, value);
             }
         }
     }
@@ -259,17 +265,17 @@ impl SeriesTruth {
 // === impl Value ===
 
 impl Value {
-    fn add(&mut self, source: u16, sample: &Sample<'_>, value: f64) {
+    fn add(&mut self, source: u16, count: u64, relative: bool, value: f64) {
         match self {
             Value::Counter(sum) => *sum += value,
-            Value::Gauge(gauge) if sample.relative => {
+            Value::Gauge(gauge) if relative => {
                 gauge.is_changed = true;
                 gauge.value += value;
             }
             Value::Gauge(gauge) => gauge.set(source, value),
-            Value::Observer { count, sum } => {
-                *count += sample.count;
-                *sum += value * sample.count as f64;
+            Value::Observer { count: all, sum } => {
+                *all += count;
+                *sum += value * count as f64;
             }
         }
     }

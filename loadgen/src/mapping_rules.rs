@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use pitot::cli::MappingProfile;
 use pitot::config::Mapping;
-use pitot::mapping::{Mapper, profiles};
+use pitot::mapping::{Mapper, Unmapped, profiles};
 use pitot::rule_source::RuleSource;
+
+/// The profile that every exporter understands.
+const CHART: &str = "airflow-chart";
 
 /// The part of a command line that names rules.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -14,8 +17,9 @@ pub struct RulesArgs {
     /// Mapping file of the exporter
     #[arg(long, value_name = "FILE")]
     pub mapping_config: Option<PathBuf>,
-    /// Built-in rules, asked after those of the file
-    #[arg(long, value_name = "NAME", value_parser = ["airflow"])]
+    /// Built-in rules, asked after those of the file; airflow-chart has no more
+    /// than statsd_exporter can read
+    #[arg(long, value_name = "NAME", value_parser = ["airflow", "airflow-chart"])]
     pub mapping_profile: Option<String>,
 }
 
@@ -40,7 +44,8 @@ impl RulesArgs {
 
     /// Reads and compiles them; none at all map every name as it is.
     pub fn load(&self) -> Result<Mapper> {
-        let profile = match self.mapping_profile {
+        let profile = match self.mapping_profile.as_deref() {
+            Some(CHART) => MappingProfile::AirflowChart,
             Some(_) => MappingProfile::Airflow,
             None => MappingProfile::None,
         };
@@ -48,23 +53,27 @@ impl RulesArgs {
         let mapping = Mapping {
             file,
             profile,
+            profile_prefix: "airflow".to_owned(),
+            facts: Vec::new(),
+            unmapped: Unmapped::Keep,
             fsm_dump: None,
         };
         RuleSource::new(&mapping).load()
     }
 
-    /// What to start an exporter with: the text of a mapping file, and flags. A
-    /// profile alone becomes a file, so that every exporter can take it.
+    /// What to start an exporter with: the text of a mapping file, and flags. The
+    /// chart's rules alone become a file, so that every exporter can take them.
     pub fn for_exporter(&self) -> Result<(Option<Vec<u8>>, Vec<String>)> {
-        let text = match (&self.mapping_config, &self.mapping_profile) {
-            (Some(path), _) => Some(std::fs::read(path)?),
-            (None, Some(_)) => Some(profiles::AIRFLOW.as_bytes().to_vec()),
-            (None, None) => None,
-        };
-        let profile = self.mapping_profile.iter();
-        let flags = profile
-            .filter(|_| self.mapping_config.is_some())
-            .map(|profile| format!("--statsd.mapping-profile={profile}"));
-        Ok((text, flags.collect()))
+        let profile = self.mapping_profile.as_deref();
+        if let (None, Some(CHART)) = (&self.mapping_config, profile) {
+            return Ok((Some(profiles::AIRFLOW_CHART.into()), Vec::new()));
+        }
+        let text = self
+            .mapping_config
+            .as_ref()
+            .map(std::fs::read)
+            .transpose()?;
+        let flag = profile.map(|name| format!("--statsd.mapping-profile={name}"));
+        Ok((text, flag.into_iter().collect()))
     }
 }

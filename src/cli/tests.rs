@@ -213,7 +213,7 @@ fn errors_name_argument_and_remedy() {
         ),
         (
             &["--statsd.mapping-profile=x"],
-            "--statsd.mapping-profile: \"x\" is not one of \"\", airflow",
+            "--statsd.mapping-profile: \"x\" is not one of \"\", airflow, airflow-chart",
         ),
         (
             &["--statsd.event-flush-interval=5"],

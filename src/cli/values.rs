@@ -3,6 +3,7 @@
 use tracing::Level;
 
 use crate::go_duration::{self, Units};
+use crate::mapping::{Unmapped, profiles};
 use crate::receive::BackendChoice;
 use crate::{log, statsd};
 
@@ -24,14 +25,36 @@ impl Choice for CacheType {
 pub enum MappingProfile {
     /// No built-in rules.
     None,
-    /// Rules for Apache Airflow.
+    /// Every metric of Apache Airflow.
     Airflow,
+    /// The rules of Airflow's official chart.
+    AirflowChart,
+}
+
+impl MappingProfile {
+    /// Its name and its rules.
+    pub fn text(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            MappingProfile::None => None,
+            MappingProfile::Airflow => Some(("airflow", profiles::AIRFLOW)),
+            MappingProfile::AirflowChart => Some(("airflow-chart", profiles::AIRFLOW_CHART)),
+        }
+    }
 }
 
 impl Choice for MappingProfile {
     const WORDS: &[(&str, MappingProfile)] = &[
         ("", MappingProfile::None),
         ("airflow", MappingProfile::Airflow),
+        ("airflow-chart", MappingProfile::AirflowChart),
+    ];
+}
+
+impl Choice for Unmapped {
+    const WORDS: &[(&str, Unmapped)] = &[
+        ("keep", Unmapped::Keep),
+        ("drop", Unmapped::Drop),
+        ("count", Unmapped::Count),
     ];
 }
 

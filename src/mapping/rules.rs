@@ -10,6 +10,7 @@ mod checks;
 mod fields;
 mod names;
 mod notes;
+mod own;
 mod references;
 
 use std::collections::HashMap;
@@ -20,6 +21,8 @@ use self::notes::{Notes, quoted};
 use super::yaml;
 use crate::statsd::StatType;
 
+pub use self::own::{GaugeAggregation, GaugeSigns, LearnText, OwnText, ScaleText};
+
 /// Everything a mapping file says, checked but not compiled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleFile {
@@ -27,8 +30,25 @@ pub struct RuleFile {
     pub defaults: Defaults,
     /// The `mappings` list, in order.
     pub rules: Vec<RuleText>,
+    /// The `learn` list, unknown to the reference.
+    pub learn: Vec<LearnText>,
     /// What is accepted but hardly meant, one sentence each, with its line.
     pub warnings: Vec<String>,
+}
+
+impl RuleFile {
+    /// The facts that rules ask for.
+    pub fn facts(&self) -> impl Iterator<Item = &String> {
+        self.rules.iter().flat_map(|rule| {
+            let scales = rule.own.scale_when.iter();
+            let of_scales = scales.flat_map(|scale| scale.when.iter().chain(&scale.unless));
+            rule.own
+                .when
+                .iter()
+                .chain(&rule.own.unless)
+                .chain(of_scales)
+        })
+    }
 }
 
 /// What holds for metrics whose rule does not say, and for those without rule.
@@ -46,6 +66,8 @@ pub struct Defaults {
     pub summary: SummaryText,
     /// For histograms.
     pub histogram: HistogramText,
+    /// Keys unknown to the reference; only those that `defaults` may have.
+    pub own: OwnText,
 }
 
 /// One rule.
@@ -79,6 +101,8 @@ pub struct RuleText {
     pub histogram: Option<HistogramText>,
     /// Multiplies the value.
     pub scale: Option<f64>,
+    /// Keys unknown to the reference.
+    pub own: OwnText,
 }
 
 /// What an observer becomes.
@@ -169,9 +193,12 @@ pub fn read(text: &[u8], file: &str) -> Result<RuleFile, Vec<ConfigError>> {
         rules.push(finish_rule(rule, &defaults, &mut notes));
     }
     warn_of_duplicates(&rules, &mut notes);
+    let learn =
+        own::finish_learn(written.learn).map_err(|(line, text)| vec![notes.note(line, text)])?;
     Ok(RuleFile {
         defaults,
         rules,
+        learn,
         warnings: notes.into_warnings(),
     })
 }
@@ -202,6 +229,7 @@ fn finish_rule(mut rule: WrittenRule, defaults: &Defaults, notes: &mut Notes) ->
         summary: rule.summary.map(|options| options.value),
         histogram: rule.histogram.map(|options| options.value),
         scale: rule.scale,
+        own: rule.own,
     }
 }
 
@@ -286,7 +314,8 @@ fn warn_of_templates(rule: &WrittenRule, match_type: MatchType, notes: &mut Note
 /// Warns of rules that can never match, since one above has the same pattern.
 fn warn_of_duplicates(rules: &[RuleText], notes: &mut Notes) {
     let mut lines = HashMap::new();
-    for rule in rules {
+    // Rules with conditions may share a pattern.
+    for rule in rules.iter().filter(|rule| !rule.own.is_conditional()) {
         let key = |stat| (rule.match_type, rule.pattern.as_str(), stat);
         if let Some(line) = lines.get(&key(None)).or_else(|| lines.get(&key(rule.stat))) {
             let message = format!(

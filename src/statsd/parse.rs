@@ -8,7 +8,7 @@
 //! one (see [`Sample::divisor`]) need only read the number of the next.
 
 use super::tags;
-use super::{Dialects, LineError, NumberError, Sample, StatType, Tally, parse_number};
+use super::{Dialect, Dialects, LineError, NumberError, Sample, StatType, Tally, parse_number};
 
 /// The most observations one sampled line stands for. The reference would
 /// repeat an observation `1/factor` times; a factor of 1e-15 must not shift a
@@ -75,7 +75,7 @@ pub fn parse_line(
 
     let mut tags = Vec::new();
     let tag_errors_before = tally.tag_errors;
-    let name = tags::strip_from_name(name, dialects, &mut tags, tally);
+    let (name, dialect) = tags::strip_from_name(name, dialects, &mut tags, tally);
     let clean_name = tally.tag_errors == tag_errors_before;
     // Looked for even when DogStatsD tags are not read.
     let has_tag_section = rest.contains("|#");
@@ -89,6 +89,7 @@ pub fn parse_line(
         name: &name,
         clean_name,
         name_tags: tags.len(),
+        name_dialect: dialect.filter(|_| !tags.is_empty()),
         tags,
         dialects,
         tally,
@@ -128,6 +129,8 @@ struct Line<'a, 't, F> {
     tags: Vec<(&'a str, &'a str)>,
     /// How many of `tags` came with the name; those behind belong to sections.
     name_tags: usize,
+    /// The dialect of those that came with the name, if any did.
+    name_dialect: Option<Dialect>,
     dialects: &'t Dialects,
     tally: &'t mut Tally,
     each: F,
@@ -148,6 +151,9 @@ impl<'a, F: FnMut(&Sample<'_>)> Line<'a, '_, F> {
             let sample = read_sample(value, sections.as_ref(), &self.tags, self.tally);
             if let Some(mut sample) = sample {
                 sample.name = self.name;
+                // Only DogStatsD has sections with tags.
+                let section_dialect = Some(Dialect::Dogstatsd).filter(|_| !self.tags.is_empty());
+                sample.dialect = self.name_dialect.or(section_dialect);
                 sample.divisor = sample.divisor.filter(|_| alone && self.clean_name);
                 (self.each)(&sample);
             }
@@ -269,7 +275,7 @@ impl<'a> Sections<'a> {
 }
 
 /// Checks one value against its sections, in the reference's order. The sample
-/// still lacks its name.
+/// still lacks its name and dialect.
 fn read_sample<'a>(
     text: &str,
     sections: Option<&Sections<'_>>,
@@ -340,6 +346,7 @@ fn read_sample<'a>(
         relative: stat == StatType::Gauge && text.starts_with(['+', '-']),
         count,
         tags,
+        dialect: None,
         divisor: divisor.filter(|_| clean),
     })
 }

@@ -67,7 +67,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     // For the words that their flags choose from.
-    ("cli", &["log", "receive", "statsd"]),
+    ("cli", &["log", "mapping", "receive", "statsd"]),
     ("log", &[]),
     ("panics", &[]),
     // The way of a sample. The worker alone joins the stages.

@@ -16,6 +16,7 @@ use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use super::notes::{Notes, quoted};
+use super::own::{self, OwnText, WrittenLearn};
 use super::{Defaults, HistogramText, MatchType, ObserverType, SummaryText};
 use crate::mapping::yaml::{Content, Node, Value};
 use crate::statsd::StatType;
@@ -32,6 +33,7 @@ pub(super) struct At<T> {
 pub(super) struct WrittenFile {
     pub(super) defaults: WrittenDefaults,
     pub(super) rules: Vec<WrittenRule>,
+    pub(super) learn: Vec<WrittenLearn>,
 }
 
 /// The `defaults` section.
@@ -58,6 +60,7 @@ pub(super) struct WrittenRule {
     pub(super) summary: Option<At<SummaryText>>,
     pub(super) histogram: Option<At<HistogramText>>,
     pub(super) scale: Option<f64>,
+    pub(super) own: OwnText,
     pub(super) deprecated: Deprecated,
 }
 
@@ -86,24 +89,25 @@ pub(super) fn read(tree: &Node, notes: &mut Notes) -> WrittenFile {
 }
 
 /// A map with known keys, and how their values are read into a `T`.
-struct Section<T> {
+pub(super) struct Section<T> {
     /// For messages.
-    title: &'static str,
-    keys: &'static [&'static str],
+    pub(super) title: &'static str,
+    pub(super) keys: &'static [&'static str],
     /// Former names of keys.
-    renamed: &'static [(&'static str, &'static str)],
+    pub(super) renamed: &'static [(&'static str, &'static str)],
     /// Reads the value of one of `keys`; false for another.
-    field: fn(&mut Reader, &mut T, &str, &Node) -> bool,
+    pub(super) field: fn(&mut Reader, &mut T, &str, &Node) -> bool,
 }
 
 const FILE: Section<WrittenFile> = Section {
     title: "a mapping file",
-    keys: &["defaults", "mappings"],
+    keys: &["defaults", "mappings", "learn"],
     renamed: &[],
     field: |reader, file, key, node| {
         match key {
             "defaults" => reader.section(&DEFAULTS, node, &mut file.defaults),
             "mappings" => file.rules = reader.list(key, node, Reader::rule),
+            "learn" => file.learn = reader.list(key, node, own::read_learn),
             _ => return false,
         }
         true
@@ -119,6 +123,11 @@ const DEFAULTS: Section<WrittenDefaults> = Section {
         "ttl",
         "summary_options",
         "histogram_options",
+        "rename_tags",
+        "drop_tags",
+        "gauge_signs",
+        "gauge_aggregation",
+        "source_ttl",
     ],
     renamed: &[("timer_type", "observer_type")],
     field: |reader, section, key, node| {
@@ -132,6 +141,7 @@ const DEFAULTS: Section<WrittenDefaults> = Section {
             "ttl" => defaults.ttl_ns = reader.duration(key, node),
             "summary_options" => reader.section(&SUMMARY, node, &mut defaults.summary),
             "histogram_options" => reader.section(&HISTOGRAM, node, &mut defaults.histogram),
+            _ if own::read_default(reader, &mut defaults.own, key, node) => {}
             _ => return reader.deprecated(&mut section.deprecated, key, node),
         }
         true
@@ -154,6 +164,17 @@ const RULE: Section<WrittenRule> = Section {
         "summary_options",
         "histogram_options",
         "scale",
+        "when",
+        "unless",
+        "match_tags",
+        "rename_tags",
+        "drop_tags",
+        "dag_and_task",
+        "scale_when",
+        "drop_negative",
+        "gauge_signs",
+        "gauge_aggregation",
+        "source_ttl",
     ],
     renamed: &[("timer_type", "observer_type")],
     field: |reader, rule, key, node| {
@@ -171,6 +192,7 @@ const RULE: Section<WrittenRule> = Section {
             "summary_options" => reader.optional_section(&SUMMARY, node, &mut rule.summary),
             "histogram_options" => reader.optional_section(&HISTOGRAM, node, &mut rule.histogram),
             "scale" => rule.scale = (!is_null(node)).then(|| reader.number(key, node)),
+            _ if own::read_key(reader, &mut rule.own, key, node) => {}
             _ => return reader.deprecated(&mut rule.deprecated, key, node),
         }
         true
@@ -252,15 +274,20 @@ const ACTIONS_DROP: &[(&str, bool)] = &[("map", false), ("drop", true), ("", fal
 /// The former and the present name of a key, and whether the latter is given.
 type Renamed = (&'static str, &'static str, bool);
 
-struct Reader<'a> {
-    notes: &'a mut Notes,
+pub(super) struct Reader<'a> {
+    pub(super) notes: &'a mut Notes,
 }
 
 // === Maps and lists ===
 
 impl Reader<'_> {
     /// Reads a map into `target`; null makes that empty.
-    fn section<T: Default>(&mut self, section: &Section<T>, node: &Node, target: &mut T) {
+    pub(super) fn section<T: Default>(
+        &mut self,
+        section: &Section<T>,
+        node: &Node,
+        target: &mut T,
+    ) {
         if is_null(node) {
             *target = T::default();
             return;
@@ -381,7 +408,7 @@ impl Reader<'_> {
     }
 
     /// The elements of a list, of which null is an empty one.
-    fn list<T>(
+    pub(super) fn list<T>(
         &mut self,
         key: &str,
         node: &Node,
@@ -397,7 +424,11 @@ impl Reader<'_> {
         }
     }
 
-    fn entries<'n>(&mut self, title: &str, node: &'n Node) -> Option<&'n [(Rc<Node>, Rc<Node>)]> {
+    pub(super) fn entries<'n>(
+        &mut self,
+        title: &str,
+        node: &'n Node,
+    ) -> Option<&'n [(Rc<Node>, Rc<Node>)]> {
         match &node.content {
             Content::Map(entries) => Some(entries),
             _ => {
@@ -451,7 +482,7 @@ fn at<T>(node: &Node, value: T) -> At<T> {
     }
 }
 
-fn is_null(node: &Node) -> bool {
+pub(super) fn is_null(node: &Node) -> bool {
     matches!(&node.content, Content::Scalar(scalar) if scalar.value() == Ok(Value::Null))
 }
 

@@ -107,6 +107,7 @@ mappings:
             native_bucket_factor: 1.1,
             native_buckets_max: 50,
         },
+        own: OwnText::default(),
     };
     let first = RuleText {
         line: 17,
@@ -129,6 +130,7 @@ mappings:
         }),
         histogram: None,
         scale: Some(0.5),
+        own: OwnText::default(),
     };
     let second = RuleText {
         line: 29,
@@ -145,6 +147,7 @@ mappings:
         summary: None,
         histogram: None,
         scale: None,
+        own: OwnText::default(),
     };
     assert_eq!(file.defaults, defaults);
     assert_eq!(file.rules, [first, second]);

@@ -18,11 +18,11 @@ const DEPRECATED_OBSERVER: &str = "timer";
 
 impl Reader<'_> {
     /// Any scalar as it is written; null is empty.
-    pub(super) fn text(&mut self, key: &str, node: &Node) -> String {
+    pub(in crate::mapping::rules) fn text(&mut self, key: &str, node: &Node) -> String {
         self.written(key, node).unwrap_or_default()
     }
 
-    pub(super) fn key(&mut self, node: &Node) -> Option<String> {
+    pub(in crate::mapping::rules) fn key(&mut self, node: &Node) -> Option<String> {
         self.written("a key", node)
     }
 
@@ -36,7 +36,7 @@ impl Reader<'_> {
     }
 
     /// One of some words; none for null.
-    pub(super) fn word<T: Copy>(
+    pub(in crate::mapping::rules) fn word<T: Copy>(
         &mut self,
         key: &str,
         node: &Node,
@@ -58,7 +58,11 @@ impl Reader<'_> {
         found.map(|(_, value)| *value)
     }
 
-    pub(super) fn stat_type(&mut self, key: &str, node: &Node) -> Option<StatType> {
+    pub(in crate::mapping::rules) fn stat_type(
+        &mut self,
+        key: &str,
+        node: &Node,
+    ) -> Option<StatType> {
         if is_text(node, DEPRECATED_OBSERVER) {
             let message = format!("the {key} `timer` is deprecated: write `observer`");
             self.notes.warn(node.line, message);
@@ -66,7 +70,7 @@ impl Reader<'_> {
         self.word(key, node, STAT_TYPES)
     }
 
-    pub(super) fn flag(&mut self, key: &str, node: &Node) -> bool {
+    pub(in crate::mapping::rules) fn flag(&mut self, key: &str, node: &Node) -> bool {
         const WANTED: &str = "true or false";
         match self.scalar(key, node, WANTED) {
             Some((_, Value::Bool(flag))) => flag,
@@ -78,7 +82,7 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn number(&mut self, key: &str, node: &Node) -> f64 {
+    pub(in crate::mapping::rules) fn number(&mut self, key: &str, node: &Node) -> f64 {
         const WANTED: &str = "a number without quotes";
         match self.scalar(key, node, WANTED) {
             Some((_, Value::Int(number))) => number as f64,
@@ -92,7 +96,7 @@ impl Reader<'_> {
     }
 
     /// A fraction is cut off.
-    pub(super) fn count(&mut self, key: &str, node: &Node) -> u32 {
+    pub(in crate::mapping::rules) fn count(&mut self, key: &str, node: &Node) -> u32 {
         const WANTED: &str = "a number from 0 to 4294967295 without quotes";
         const MAX: f64 = u32::MAX as f64;
         let count = match self.scalar(key, node, WANTED) {
@@ -111,7 +115,7 @@ impl Reader<'_> {
 
     /// In nanoseconds. A bare number is one of nanoseconds, though most who
     /// write one mean seconds.
-    pub(super) fn duration(&mut self, key: &str, node: &Node) -> i64 {
+    pub(in crate::mapping::rules) fn duration(&mut self, key: &str, node: &Node) -> i64 {
         const WANTED: &str = "a duration such as 30s";
         let nanos = match self.scalar(key, node, WANTED) {
             Some((_, Value::Int(number))) => i64::try_from(number).ok(),
@@ -140,7 +144,7 @@ impl Reader<'_> {
         nanos
     }
 
-    pub(super) fn max_age(&mut self, key: &str, node: &Node) -> i64 {
+    pub(in crate::mapping::rules) fn max_age(&mut self, key: &str, node: &Node) -> i64 {
         let nanos = self.duration(key, node);
         if nanos <= 0 && !is_null(node) {
             let message =
@@ -150,7 +154,11 @@ impl Reader<'_> {
         nanos
     }
 
-    pub(super) fn quantiles(&mut self, key: &str, node: &Node) -> Vec<(f64, f64)> {
+    pub(in crate::mapping::rules) fn quantiles(
+        &mut self,
+        key: &str,
+        node: &Node,
+    ) -> Vec<(f64, f64)> {
         self.list(key, node, |reader, _, node| {
             let mut quantile = (0.0, 0.0);
             reader.section(&QUANTILE, node, &mut quantile);
@@ -165,7 +173,7 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn buckets(&mut self, key: &str, node: &Node) -> Vec<f64> {
+    pub(in crate::mapping::rules) fn buckets(&mut self, key: &str, node: &Node) -> Vec<f64> {
         let buckets = self.list(key, node, Reader::number);
         if !buckets.is_sorted_by(|lower, upper| lower < upper) {
             let message = format!("the {key} do not increase: sort them and remove doubles");
@@ -196,7 +204,7 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn mismatch(&mut self, key: &str, wanted: &str, node: &Node) {
+    pub(in crate::mapping::rules) fn mismatch(&mut self, key: &str, wanted: &str, node: &Node) {
         let message = format!("{} must be {wanted}, not {}", quoted(key), describe(node));
         self.notes.error(node.line, message);
     }
