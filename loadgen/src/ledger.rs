@@ -215,6 +215,14 @@ impl Ledger {
                 open = &series.family;
                 page += &format!("# TYPE {open} {}\n", series.kind.as_str());
             }
+            if series.kind == Kind::Histogram {
+                // The only bucket: bounds play no part in what is verified.
+                let mut key = series.key("_bucket");
+                key.labels.push(("le".to_owned(), "+Inf".to_owned()));
+                let count = series.samples().last().map_or(0.0, |(_, count)| *count);
+                // Writing to a string cannot fail.
+                let _ = writeln!(page, "{key} {}", number(count));
+            }
             for (suffix, value) in series.samples() {
                 let key = series.key(suffix);
                 // Writing to a string cannot fail.

@@ -28,7 +28,7 @@ use crate::{bytes, duration};
 /// Command line of `compare`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    pitot-loadgen compare --peer ./statsd_exporter --mapping-profile airflow \\\n      \
+    pitot-loadgen compare --peer ./statsd_exporter --mapping-profile airflow-chart \\\n      \
     --write docs/benchmarks.md --svg docs/benchmarks.svg\n  \
     pitot-loadgen compare --pitot ./pitot --peer ./statsd_exporter --rounds 3 --rates 20k \\\n      \
     --pin-sender 0 --pin-exporter 1-3 --time-limit 5m\n\n\
