@@ -19,6 +19,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use crate::interrupt::Interrupt;
 use crate::kernel;
+use crate::latency;
 use crate::progress::Progress;
 use crate::target::{Sender, Target, is_late_refusal};
 use crate::trace::Trace;
@@ -126,7 +127,7 @@ pub fn replay(
             bytes: 0,
             elapsed: Duration::ZERO,
             errors: BTreeMap::new(),
-            late_us: Histogram::new(3)?,
+            late_us: latency::histogram()?,
             sources_at_once,
             interrupted: false,
         },
@@ -222,8 +223,7 @@ impl Report {
     }
 
     fn late(&mut self, by: Duration) {
-        let us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-        self.late_us.saturating_record(us);
+        latency::record(&mut self.late_us, by);
     }
 
     fn late_at(&self, quantile: f64) -> Duration {

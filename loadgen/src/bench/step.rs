@@ -13,6 +13,7 @@ use super::subject::{Cpu, Marks, Subject};
 use crate::affinity::CpuList;
 use crate::endpoint::Endpoint;
 use crate::interrupt::Interrupt;
+use crate::latency;
 use crate::process::CpuSpent;
 
 /// The series are made at this rate, in datagrams a second, before measuring.
@@ -240,7 +241,7 @@ impl Scrapes {
     /// Scrapes until `end`, the first time after half an interval.
     fn make(page: &Endpoint, every: Duration, end: &Interrupt) -> Result<Scrapes> {
         let mut scrapes = Scrapes {
-            us: Histogram::new(3)?,
+            us: latency::histogram()?,
             errors: 0,
         };
         if every.is_zero() {
@@ -254,12 +255,7 @@ impl Scrapes {
             }
             let begin = Instant::now();
             match page.text() {
-                Ok(_) => {
-                    let us = begin.elapsed().as_micros();
-                    scrapes
-                        .us
-                        .saturating_record(us.try_into().unwrap_or(u64::MAX));
-                }
+                Ok(_) => latency::record(&mut scrapes.us, begin.elapsed()),
                 Err(_) => scrapes.errors += 1,
             }
             next += every;
@@ -280,7 +276,7 @@ mod tests {
             lines_failed: 0,
             error: None,
             elapsed: Duration::from_secs(2),
-            late_us: Histogram::new(3).expect("a histogram"),
+            late_us: latency::histogram().expect("a histogram"),
             cpu: Duration::from_millis(1),
         }
     }
