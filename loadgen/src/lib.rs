@@ -18,6 +18,7 @@ pub mod exporter;
 pub mod http;
 pub mod interrupt;
 pub mod kernel;
+pub mod latency;
 pub mod ledger;
 pub mod machine;
 pub mod mapping_rules;

@@ -17,6 +17,7 @@ use pitot::sys::mmsg::SendBatch;
 use super::payload::{Payloads, lines_in};
 use crate::affinity::CpuList;
 use crate::interrupt::Interrupt;
+use crate::latency;
 use crate::target::{Sender, Target, is_late_refusal};
 
 /// Datagrams in one system call at most.
@@ -134,9 +135,7 @@ impl Load {
             if elapsed > self.duration + GRACE {
                 break;
             }
-            let us = (now - due_at).as_micros();
-            sent.late_us
-                .saturating_record(us.try_into().unwrap_or(u64::MAX));
+            latency::record(&mut sent.late_us, now - due_at);
             let due = ((elapsed.as_secs_f64() * rate) as u64 + 1).min(total);
             due_now.clear();
             due_now.extend(
@@ -167,7 +166,7 @@ impl Sent {
             lines_failed: 0,
             error: None,
             elapsed: Duration::ZERO,
-            late_us: Histogram::new(3)?,
+            late_us: latency::histogram()?,
             cpu: Duration::ZERO,
         })
     }

@@ -134,9 +134,9 @@ fn remarks(cell: &Cell) -> String {
 fn spread(spread: Spread, digits: usize) -> String {
     let Spread { median, min, max } = spread;
     if min == max {
-        // Exact numbers, zero above all, are written as they are.
-        let text = format!("{median:.digits$}");
-        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
+        // Zero above all is exact.
+        let digits = if median == 0.0 { 0 } else { digits };
+        return format!("{median:.digits$}");
     }
     format!("{median:.digits$} ({min:.digits$}..{max:.digits$})")
 }
@@ -172,6 +172,7 @@ mod tests {
     fn numbers() {
         let of = |values: &[f64]| spread(Spread::of(values.iter().copied()), 2);
         assert_eq!(of(&[0.0, 0.0]), "0");
+        assert_eq!(of(&[7.7]), "7.70");
         assert_eq!(of(&[1.0, 2.0, 4.0]), "2.00 (1.00..4.00)");
         for (bytes, text) in [
             (0, "default"),

@@ -13,6 +13,7 @@ use super::subject::{Cpu, Marks, Subject};
 use crate::affinity::CpuList;
 use crate::endpoint::Endpoint;
 use crate::interrupt::Interrupt;
+use crate::latency;
 use crate::process::CpuSpent;
 
 /// The series are made at this rate, in datagrams a second, before measuring.
@@ -240,7 +241,7 @@ impl Scrapes {
     /// Scrapes until `end`, the first time after half an interval.
     fn make(page: &Endpoint, every: Duration, end: &Interrupt) -> Result<Scrapes> {
         let mut scrapes = Scrapes {
-            us: Histogram::new(3)?,
+            us: latency::histogram()?,
             errors: 0,
         };
         if every.is_zero() {
@@ -254,12 +255,7 @@ impl Scrapes {
             }
             let begin = Instant::now();
             match page.text() {
-                Ok(_) => {
-                    let us = begin.elapsed().as_micros();
-                    scrapes
-                        .us
-                        .saturating_record(us.try_into().unwrap_or(u64::MAX));
-                }
+                Ok(_) => latency::record(&mut scrapes.us, begin.elapsed()),
                 Err(_) => scrapes.errors += 1,
             }
             next += every;
@@ -270,6 +266,8 @@ impl Scrapes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink;
+    use crate::target::Target;
 
     fn sent(datagrams: u64, lines: u64) -> Sent {
         Sent {
@@ -280,7 +278,7 @@ mod tests {
             lines_failed: 0,
             error: None,
             elapsed: Duration::from_secs(2),
-            late_us: Histogram::new(3).expect("a histogram"),
+            late_us: latency::histogram().expect("a histogram"),
             cpu: Duration::from_millis(1),
         }
     }
@@ -318,5 +316,51 @@ mod tests {
         let (before, after) = (only_datagrams(before), only_datagrams(after));
         let step = Step::of(&sent(100, 400), &before, &after, &spent, &payloads);
         assert_eq!((step.lines_counted, step.lines_lost), (300.0, 100.0));
+    }
+
+    /// A sink that loses every tenth datagram, measured as a process of this
+    /// machine and by its page.
+    #[test]
+    fn a_step_finds_what_is_lost() {
+        let address = || "127.0.0.1:0".parse().expect("an address");
+        let options = sink::Options {
+            listen: address(),
+            backend: sink::Backend::Recvmmsg,
+            gather: pitot::receive::Gather::Auto,
+            shards: std::num::NonZeroUsize::MIN,
+            read_buffer: 1 << 20,
+            loss: sink::Loss {
+                first: 0,
+                every: 10,
+            },
+            metrics: Some(address()),
+        };
+        let sink = sink::Sink::start(&options, None).expect("started");
+        let plan = Plan {
+            duration: Duration::from_millis(300),
+            senders: 1,
+            sender_cpus: None,
+            scrape_every: Duration::from_millis(50),
+        };
+        let payloads = Payloads::airflow(10, 2);
+        let interrupt = Interrupt::default();
+        let own = std::process::id().try_into().expect("a process");
+        for pid in [Some(own), None] {
+            let to = Target::Udp(sink.address());
+            let page = sink.endpoint().expect("a page");
+            let subject = Subject::attach(to, page, pid).expect("there");
+            plan.warm_up(&subject, &payloads, &interrupt).expect("sent");
+            let lost_before = sink.seen() / 10;
+            let step = plan.step(&subject, &payloads, 2000.0, &interrupt);
+            let step = step.expect("made");
+            let lost = (sink.seen() / 10 - lost_before) as f64;
+            assert!(lost > 0.0);
+            assert_eq!(step.lines_lost, 2.0 * lost, "{step:?}");
+            assert_eq!(step.lines_counted, step.lines_sent - step.lines_lost);
+            assert_eq!(step.kernel_drops, Some(0.0));
+            assert!(step.scrapes > 0 && step.scrape_errors == 0);
+            assert!(step.resident_bytes > 1 << 20);
+            assert!(pid.is_none() || step.cpu_us_per_line > 0.0);
+        }
     }
 }

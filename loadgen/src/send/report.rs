@@ -10,12 +10,11 @@ use hdrhistogram::Histogram;
 use indicatif::{HumanBytes, HumanCount};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::latency;
+
 /// Later than this for one datagram in a hundred, and the traffic had another
 /// shape than it should have.
 const LATE_TOLERATED: Duration = Duration::from_millis(10);
-
-/// An hour; later is not told apart.
-const LATE_US_MAX: u64 = 3_600_000_000;
 
 /// What was sent.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ impl Report {
             bytes: 0,
             elapsed: Duration::ZERO,
             errors: BTreeMap::new(),
-            late_us: Histogram::new_with_bounds(1, LATE_US_MAX, 3)?,
+            late_us: latency::histogram()?,
             waited: Duration::ZERO,
             cpu: Duration::ZERO,
             interrupted: false,
@@ -127,8 +126,7 @@ impl Report {
     }
 
     pub(super) fn late(&mut self, by: Duration) {
-        let us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-        self.late_us.saturating_record(us);
+        latency::record(&mut self.late_us, by);
     }
 
     fn late_at(&self, quantile: f64) -> Duration {
