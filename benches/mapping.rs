@@ -30,7 +30,7 @@ fn mapping(c: &mut Criterion) {
             "{{match: 'app{n}\\.(.*)\\.(.*)\\.count', match_type: regex, name: 'app_{n}', labels: {{aa: $1, bb: $2}}}}"
         )
     };
-    let chart = mapper(profiles::AIRFLOW);
+    let chart = mapper(profiles::AIRFLOW_CHART);
     let many_globs = mapper(&file(1000, globs));
     let many_regexes = mapper(&file(100, regexes));
     let mut group = c.benchmark_group("mapping");
@@ -51,15 +51,7 @@ fn mapping(c: &mut Criterion) {
         ("100 regexes, last", &many_regexes, "app99.some.thing.count"),
         ("100 regexes, none", &many_regexes, "other.some.thing.count"),
     ] {
-        let sample = Sample {
-            name,
-            stat: StatType::Counter,
-            value: 1.0,
-            relative: false,
-            count: 1,
-            tags: &[],
-            divisor: None,
-        };
+        let sample = Sample::new(name, StatType::Counter);
         group.bench_function(id, |b| {
             b.iter(|| matches!(mapper.map(black_box(&sample)), Mapped::Series(_)));
         });

@@ -9,7 +9,7 @@ use pitot::mapping::{Mapper, rules};
 use pitot::receive::Sink;
 use pitot::registry::Registry;
 use pitot::render::{Format, render};
-use pitot::statsd::{Dialects, StatType};
+use pitot::statsd::{Dialects, Sample, StatType};
 use pitot::telemetry::{self, BuildInfo, Telemetry};
 use pitot::worker::{Shared, Transport, Worker};
 
@@ -47,6 +47,14 @@ impl Exporter {
         let mut page = Vec::new();
         render(&self.shared.registry, &[], format, &mut page).expect("a vector takes all");
         page
+    }
+
+    /// The sum of one of the exporter's own counters over its labels.
+    pub fn counter(&self, name: &str) -> f64 {
+        let families = self.shared.telemetry.gather();
+        let of_name = families.iter().filter(|family| family.name() == name);
+        let metrics = of_name.flat_map(|family| family.get_metric());
+        metrics.map(|metric| metric.get_counter().get_value()).sum()
     }
 
     /// The exporter's own counters, but for those of the cache and the process.
@@ -134,7 +142,7 @@ pub fn mapping(mapping: &[u8], names: &[&str]) {
     let mut exporter = Exporter::new(compile(mapping).expect("it was good before"), true);
     for name in names {
         for stat in StatType::ALL {
-            let verdicts = mapper.verdicts(name, stat);
+            let verdicts = mapper.verdicts(&Sample::new(name, stat));
             assert_eq!(verdicts.len(), mapper.rules().len());
         }
         for suffix in [":1|c", ":1|g", ":1|ms|#le:1,quantile:2,a:b"] {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use crate::clock::Clock;
 use crate::mapping::rules::MatchType;
-use crate::mapping::{Mapped, Mapper, Rule, Verdict};
+use crate::mapping::{Learnt, Mapped, Mapper, Rule, Split, Verdict, profiles};
 use crate::registry::{Refusal, Registry, Series, Shape};
 use crate::statsd::{Dialects, LineError, Sample, StatType, Tally, parse_line};
 use crate::telemetry;
@@ -84,7 +84,12 @@ impl Page<'_> {
     }
 
     fn rules(&mut self, sample: &Sample<'_>) {
-        let verdicts = self.mapper.verdicts(sample.name, sample.stat);
+        let mapper = self.mapper;
+        mapper.learn(sample, |learnt| match learnt {
+            Learnt::Fact(fact) => self.say(format_args!("  learnt  {fact}")),
+            Learnt::DagId(id) => self.say(format_args!("  learnt  {id} is a DAG")),
+        });
+        let verdicts = mapper.verdicts(sample);
         let takes = |verdict: &Verdict<'_>| matches!(verdict, Verdict::Takes(_));
         let (winner, others): (Vec<_>, Vec<_>) = verdicts
             .into_iter()
@@ -99,14 +104,21 @@ impl Page<'_> {
             _ => self.say(format_args!("  rule    none takes it")),
         }
         self.outcome(sample);
-        for (rule, verdict) in others {
+        let is_told = |(rule, verdict): &(&Rule, Verdict<'_>)| {
+            // The hundreds of other metrics of a profile would tell nothing.
+            !profiles::is_name(&rule.file) || verdict.is_of_fitting_pattern()
+        };
+        for (rule, verdict) in others.into_iter().filter(is_told) {
             self.say(format_args!("  not by  {}: {}", place(rule), why(&verdict)));
         }
     }
 
     fn outcome(&mut self, sample: &Sample<'_>) {
         let plan = match self.mapper.map(sample) {
-            Mapped::Dropped => return self.say(format_args!("  result  dropped by the rule")),
+            Mapped::Dropped => return self.say(format_args!("  result  dropped")),
+            Mapped::Unmapped => {
+                return self.say(format_args!("  result  none, only counted as unmapped"));
+            }
             Mapped::Nameless => {
                 return self.say(format_args!(
                     "  result  refused: the rule's name is empty (empty_metric_name)"
@@ -114,12 +126,29 @@ impl Page<'_> {
             }
             Mapped::Series(plan) => plan,
         };
+        match plan.split {
+            Some(Split::Known) => self.say(format_args!(
+                "  split   after the longest DAG id that other lines have told"
+            )),
+            Some(Split::FirstDot) => self.say(format_args!(
+                "  split   at the first dot: no line has told of a DAG whose id begins it"
+            )),
+            None => {}
+        }
         let value = sample.value * plan.scale;
         if plan.scale != 1.0 {
             self.say(format_args!(
                 "  scale   {} × {} = {value}",
                 sample.value, plan.scale
             ));
+        }
+        if plan.absolute && sample.relative {
+            self.say(format_args!(
+                "  sign    part of the value: the gauge is set to it"
+            ));
+        }
+        if sample.stat == StatType::Counter && value < 0.0 && plan.drops_negative {
+            return self.say(format_args!("  result  dropped: it is negative"));
         }
         if sample.stat == StatType::Counter && value < 0.0 {
             return self.say(format_args!(
@@ -184,6 +213,9 @@ fn why(verdict: &Verdict<'_>) -> String {
         Verdict::OtherSegment { at, pattern, name } => {
             format!("segment {at} is `{name}`, not `{pattern}`")
         }
+        Verdict::LacksTag(tag) => format!("the line has no tag `{tag}`"),
+        Verdict::NotKnown(fact) => format!("it holds only where it is known: {fact}"),
+        Verdict::Known(fact) => format!("it does not hold where it is known: {fact}"),
         Verdict::NotFound => "not found in the name".to_owned(),
         Verdict::NeverReached => {
             "it fits, but is never reached: an earlier rule begins with the same pattern".to_owned()
@@ -270,7 +302,7 @@ mod tests {
              \x20 sample  counter, add 1\n\
              \x20 rule    m.yml:4 glob drop.*\n\
              \x20 capture $1 = x\n\
-             \x20 result  dropped by the rule\n\
+             \x20 result  dropped\n\
              \x20 not by  m.yml:2 glob a.*.duration: it has 3 segments, the name 2\n\
              \x20 not by  m.yml:3 glob a.*.*: it has 3 segments, the name 2\n",
         );

@@ -176,6 +176,10 @@ impl Exporter {
             .transpose()?;
         let listeners = Listeners::open(config, &endpoints)?;
         let web = open_tcp(&endpoints.web.address)?;
+        info!(
+            address = endpoints.web.address.as_str(),
+            "Serving metrics over HTTP"
+        );
 
         let chosen = receive::probe(config.receive.backend)?;
         let backend = chosen.backend.as_str();
@@ -365,7 +369,18 @@ struct Signals {
 }
 
 impl Signals {
+    /// The reference takes no notice of the others either, which would end a
+    /// process that does not catch them.
     fn catch() -> io::Result<Signals> {
+        for kind in [
+            SignalKind::alarm(),
+            SignalKind::io(),
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+        ] {
+            // Stays caught although nobody listens.
+            drop(signal(kind)?);
+        }
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -515,7 +530,7 @@ fn open_tcp(address: &Address) -> anyhow::Result<TcpListener> {
 }
 
 fn cannot_open(address: &str) -> String {
-    format!("cannot listen on {address}; stop whoever has it, or choose another")
+    format!("cannot listen on {address}; choose one of this machine that is free and permitted")
 }
 
 fn start_relay(relay: &crate::config::Relay, telemetry: &Telemetry) -> anyhow::Result<Relay> {

@@ -45,6 +45,10 @@ pub struct Handle {
     pub tagged: bool,
     /// A rule took it.
     pub mapped: bool,
+    /// A sign before its value is no change of a gauge.
+    pub absolute: bool,
+    /// A negative value of a counter is dropped, and no error.
+    pub drops_negative: bool,
 }
 
 /// Where samples go.
@@ -52,7 +56,7 @@ pub struct Handle {
 pub enum Target {
     /// To a series.
     Series(Arc<Series>),
-    /// Nowhere: a rule drops them.
+    /// Nowhere: they are dropped, by a rule or because none takes them.
     Dropped,
 }
 
@@ -181,6 +185,8 @@ mod tests {
             count,
             tagged: false,
             mapped: true,
+            absolute: false,
+            drops_negative: false,
         }
     }
 

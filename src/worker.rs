@@ -11,6 +11,8 @@
 //! meet, and the only one that counts what they said. There is no queue behind
 //! it: when a batch has been handed over, its samples are on the page.
 
+mod notes;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use crate::receive::{LineSink, Sink, StreamEvent};
 use crate::registry::{Refusal, Registry, Retired, Series};
 use crate::relay::Feed;
 use crate::statsd::{
-    Dialects, LineError, Parts, Sample, StatType, Tally, for_each_line, parse_line, parse_number,
+    Dialects, Parts, Sample, StatType, Tally, for_each_line, parse_line, parse_number,
 };
 use crate::telemetry::{Count, Counts, SharedCounts, Telemetry};
 
@@ -93,6 +95,8 @@ pub struct Worker {
     stash: Vec<Stashed>,
     /// What the registry had retired when the handles were last purged.
     purged_at: u64,
+    /// What the mapper had learnt when they were last forgotten for it.
+    learnt: u64,
 }
 
 struct Stashed {
@@ -123,6 +127,7 @@ impl Worker {
             now: shared.registry.clock().now(),
             stash: Vec::new(),
             purged_at: 0,
+            learnt: 0,
             shared,
         }
     }
@@ -139,7 +144,7 @@ impl Worker {
             relay.push(line);
         }
         if self.logs_lines {
-            log_line(self.transport, line);
+            notes::line(self.transport, line);
         }
         let parts = Parts::split(line).filter(|_| self.handles.is_enabled());
         let Some(parts) = parts else {
@@ -165,7 +170,7 @@ impl Worker {
         let event = Event {
             stat: handle.stat,
             value: number / handle.divisor * handle.scale,
-            relative: matches!(parts.value, [b'+' | b'-', ..]),
+            relative: !handle.absolute && matches!(parts.value, [b'+' | b'-', ..]),
             count: handle.count,
         };
         let mut desk = Desk {
@@ -210,8 +215,9 @@ impl Worker {
         self.counts[Count::Tagged] += tally.tagged;
         self.counts[Count::TagErrors] += tally.tag_errors;
         self.counts.add_sample_errors(&tally.errors);
+        self.forget_if_learnt();
         if self.logs_lines {
-            log_refusals(line, &tally);
+            notes::refusals(line, &tally);
         }
     }
 
@@ -219,7 +225,7 @@ impl Worker {
         let event = Event {
             stat: sample.stat,
             value: sample.value * handle.scale,
-            relative: sample.relative,
+            relative: sample.relative && !handle.absolute,
             count: sample.count,
         };
         let mut desk = Desk {
@@ -233,18 +239,22 @@ impl Worker {
     /// What a sample means by the rules and the registry. `None` if it is
     /// refused, which is then counted.
     fn resolve(&mut self, sample: &Sample<'_>) -> Option<Handle> {
-        let handle = |target, scale, mapped| Handle {
-            target,
+        let nowhere = |mapped| Handle {
+            target: Target::Dropped,
             stat: sample.stat,
             divisor: sample.divisor.unwrap_or(1.0),
-            scale,
+            scale: 1.0,
             count: sample.count,
             tagged: !sample.tags.is_empty(),
             mapped,
+            absolute: false,
+            drops_negative: false,
         };
         let plan = match self.mapper.map(sample) {
-            Mapped::Dropped => return Some(handle(Target::Dropped, 1.0, true)),
+            Mapped::Dropped => return Some(nowhere(true)),
+            Mapped::Unmapped => return Some(nowhere(false)),
             Mapped::Nameless => {
+                notes::event_refused(Count::EmptyMetricName, sample.name);
                 self.counts[Count::EmptyMetricName] += sample.count;
                 return None;
             }
@@ -256,16 +266,29 @@ impl Worker {
             Count::Unmapped
         };
         let is_illegal = is_illegal(sample.stat, sample.value * plan.scale);
+        if is_illegal && plan.drops_negative {
+            self.counts[Count::Dropped] += sample.count;
+            return None;
+        }
         let refused = if is_illegal {
             Count::IllegalNegativeCounter
         } else {
             match self.shared.registry.series(&plan.spec(), self.now) {
-                Ok(series) => return Some(handle(Target::Series(series), plan.scale, plan.mapped)),
+                Ok(series) => {
+                    return Some(Handle {
+                        target: Target::Series(series),
+                        scale: plan.scale,
+                        absolute: plan.absolute,
+                        drops_negative: plan.drops_negative,
+                        ..nowhere(plan.mapped)
+                    });
+                }
                 Err(Refusal::EmptyName) => Count::EmptyMetricName,
                 Err(Refusal::ReservedLabelName) => Count::ReservedLabelName,
                 Err(Refusal::Conflict) => {
                     self.counts[counted] += sample.count;
                     let stat = sample.stat.as_str();
+                    notes::conflict(stat, &plan.name);
                     self.shared
                         .telemetry
                         .conflict(stat, &plan.name, sample.count);
@@ -273,6 +296,7 @@ impl Worker {
                 }
             }
         };
+        notes::event_refused(refused, &plan.name);
         self.counts[counted] += sample.count;
         self.counts[refused] += sample.count;
         None
@@ -285,10 +309,21 @@ impl Worker {
             self.mapper = Arc::clone(&current);
             self.handles.clear();
         }
+        self.forget_if_learnt();
         let retired = self.shared.registry.retired();
         if retired - self.purged_at > self.handles.len() as u64 / 4 {
             self.purged_at = retired;
             self.handles.purge();
+        }
+    }
+
+    /// Forgets all lines when one has told something of its sender, here or in
+    /// another worker: they may mean something else now.
+    fn forget_if_learnt(&mut self) {
+        let learnt = self.mapper.generation();
+        if learnt != self.learnt {
+            self.learnt = learnt;
+            self.handles.clear();
         }
     }
 
@@ -355,7 +390,7 @@ impl Sink for Worker {
         self.counts[Count::ReceiveErrors] += 1;
         self.published.publish(&self.counts);
         if self.counts[Count::ReceiveErrors] == 1 {
-            log_error(self.transport, error);
+            notes::receive_error(self.transport, error);
         }
     }
 }
@@ -396,7 +431,7 @@ impl LineSink for Worker {
     fn error(&mut self, error: &io::Error) {
         // A failure to accept was counted as an event before.
         if self.counts[Count::AcceptErrors] <= 1 {
-            log_error(self.transport, error);
+            notes::receive_error(self.transport, error);
         }
     }
 }
@@ -414,12 +449,20 @@ impl Desk<'_> {
     /// out to be retired.
     fn deliver(&mut self, event: &Event, handle: &Handle) -> Result<(), Retired> {
         let Target::Series(series) = &handle.target else {
-            self.counts[Count::Dropped] += event.count;
+            let nowhere = if handle.mapped {
+                Count::Dropped
+            } else {
+                Count::Unmapped
+            };
+            self.counts[nowhere] += event.count;
             return Ok(());
         };
         let is_illegal = is_illegal(event.stat, event.value);
         if !is_illegal {
             series.touch(self.now)?;
+        } else if handle.drops_negative {
+            self.counts[Count::Dropped] += event.count;
+            return Ok(());
         }
         let counted = if handle.mapped {
             Count::Mapped
@@ -428,6 +471,7 @@ impl Desk<'_> {
         };
         self.counts[counted] += event.count;
         if is_illegal {
+            notes::event_refused(Count::IllegalNegativeCounter, &series.family().name);
             self.counts[Count::IllegalNegativeCounter] += 1;
             return Ok(());
         }
@@ -464,135 +508,5 @@ fn is_illegal(stat: StatType, value: f64) -> bool {
     stat == StatType::Counter && value < 0.0
 }
 
-/// Logs the first error of its kind; whoever caused it may cause thousands.
-#[cold]
-fn log_error(transport: Transport, error: &io::Error) {
-    let transport = transport.as_str();
-    tracing::error!(transport, %error, "Receiving failed and is tried again; later failures are only counted");
-}
-
-#[cold]
-fn log_refusals(line: &[u8], tally: &Tally) {
-    let line = String::from_utf8_lossy(line);
-    for reason in LineError::ALL {
-        if tally.errors[reason as usize] > 0 {
-            tracing::debug!(reason = reason.as_str(), %line, "Line or sample refused");
-        }
-    }
-    if tally.tag_errors > 0 {
-        tracing::debug!(tags = tally.tag_errors, %line, "Malformed tags left out");
-    }
-}
-
-#[cold]
-fn log_line(transport: Transport, line: &[u8]) {
-    let proto = transport.as_str();
-    tracing::debug!(proto, line = %String::from_utf8_lossy(line), "Incoming line");
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::clock::Clock;
-    use crate::mapping::rules;
-    use crate::registry::Reading;
-    use crate::telemetry::{self, BuildInfo};
-
-    fn worker(mapping: &str) -> Worker {
-        let file = rules::read(mapping.as_bytes(), "m.yml").expect("good rules");
-        let mapper = Mapper::compile([(Arc::from("m.yml"), file)]).expect("good patterns");
-        let shared = Shared {
-            registry: Arc::new(Registry::new(Clock::manual(), telemetry::is_reserved)),
-            mapper: ArcSwap::from_pointee(mapper),
-            telemetry: Telemetry::new(&BuildInfo::default(), true),
-            dialects: Dialects::ALL,
-            cache: true,
-        };
-        Worker::new(Arc::new(shared), Transport::Udp, None)
-    }
-
-    fn send(worker: &mut Worker, datagram: &str) {
-        Sink::batch_start(worker);
-        worker.datagram(datagram.as_bytes());
-        Sink::batch_end(worker);
-    }
-
-    /// The value of a counter without labels, if it is on the page.
-    fn counter(worker: &Worker, name: &str) -> Option<f64> {
-        let registry = &worker.shared.registry;
-        let families = registry.families();
-        let family = families.iter().find(|family| &*family.name == name)?;
-        let series = family.series();
-        match series.first()?.read(registry.clock().now()) {
-            Reading::Counter(value) => Some(value),
-            other => panic!("{name} is {other:?}"),
-        }
-    }
-
-    fn pass(worker: &Worker, seconds: u64) {
-        let registry = &worker.shared.registry;
-        registry.clock().advance(Duration::from_secs(seconds));
-        registry.sweep(registry.clock().now());
-    }
-
-    /// With many lines in memory those of retired series are not purged at
-    /// once; they must not swallow what comes for them.
-    #[test]
-    fn a_retired_series_is_made_anew() {
-        let mut worker = worker("mappings:\n- {match: short.*, name: '$1', ttl: 1s}\n");
-        for name in 0..100 {
-            send(&mut worker, &format!("stays_{name}:1|c"));
-        }
-        for round in 0..3 {
-            send(&mut worker, "short.a:2|c");
-            send(&mut worker, "short.a:3|c\nshort.t:1:2|h");
-            assert_eq!(counter(&worker, "a"), Some(5.0), "round {round}");
-            pass(&worker, 5);
-            assert_eq!(counter(&worker, "a"), None, "round {round}");
-        }
-        assert_eq!(worker.counts[Count::CounterEvents], 100 + 6);
-        assert_eq!(worker.counts[Count::ObserverEvents], 6);
-    }
-
-    #[test]
-    fn new_rules_hold_from_the_next_batch_on() {
-        let mut worker = worker("mappings:\n- {match: a, name: before}\n");
-        send(&mut worker, "a:1|c");
-        send(&mut worker, "a:1|c");
-        let file = rules::read(b"mappings:\n- {match: a, name: after}\n", "m.yml").unwrap();
-        let mapper = Mapper::compile([(Arc::from("m.yml"), file)]).unwrap();
-        worker.shared.mapper.store(Arc::new(mapper));
-        send(&mut worker, "a:1|c");
-        assert_eq!(counter(&worker, "before"), Some(2.0));
-        assert_eq!(counter(&worker, "after"), Some(1.0));
-    }
-
-    #[test]
-    fn what_is_remembered_counts_as_what_is_not() {
-        let mut worker = worker("mappings:\n- {match: d, name: d, action: drop}\n");
-        for _ in 0..3 {
-            send(
-                &mut worker,
-                "c,t=v:1|c\nc,t=v:-1|c\no:1|h|@0.1\nd:1|g\ng:+1|g\nx:y|c",
-            );
-        }
-        for (count, expect) in [
-            (Count::Lines, 18),
-            (Count::Samples, 18),
-            (Count::Tagged, 6),
-            (Count::MalformedValue, 3),
-            (Count::CounterEvents, 3),
-            (Count::IllegalNegativeCounter, 3),
-            (Count::ObserverEvents, 30),
-            (Count::GaugeEvents, 3),
-            (Count::Dropped, 3),
-            (Count::Unmapped, 39),
-            // The negative counter is remembered from its first good sample.
-            (Count::CacheHits, 11),
-        ] {
-            assert_eq!(worker.counts[count], expect, "{count:?}");
-        }
-    }
-}
+mod tests;

@@ -115,7 +115,8 @@ impl Judged {
     }
 }
 
-fn is_infrastructure(name: &str) -> bool {
+/// Whether a family is about the exporter itself.
+pub(crate) fn is_infrastructure(name: &str) -> bool {
     INFRASTRUCTURE
         .iter()
         .any(|known| match known.strip_suffix('*') {

@@ -13,13 +13,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, Resource, Rlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
+use crate::endpoint::Endpoint;
 use crate::http::Client;
 use crate::ports::{Lease, NO_FORK};
+use crate::process::Process;
 use crate::scrape::Page;
 use crate::wait;
 
@@ -36,7 +38,7 @@ pub struct Exporter {
     flags: Vec<String>,
     statsd: Lease,
     dir: TempDir,
-    _web: Lease,
+    web: Lease,
 }
 
 /// Why an exporter is not running.
@@ -61,6 +63,34 @@ impl Exporter {
     /// flag replaces the one given here by default. `mapping` is the text of the
     /// mapping file, if there is to be one.
     pub fn new(binary: &Path, flags: &[String], mapping: Option<&[u8]>) -> Result<Exporter> {
+        let mut defaults = vec![
+            "--statsd.listen-udp=127.0.0.1:{statsd}",
+            "--statsd.listen-tcp=127.0.0.1:{statsd}",
+            "--web.listen-address=127.0.0.1:{web}",
+            "--web.enable-lifecycle",
+            "--statsd.event-flush-interval=20ms",
+            "--log.level=error",
+        ];
+        let file = format!("--statsd.mapping-config={{dir}}/{MAPPING_FILE}");
+        if mapping.is_some() {
+            defaults.push(&file);
+        }
+        defaults.retain(|default| {
+            let is_same = |flag: &String| flag_name(flag) == flag_name(default);
+            !flags.iter().any(is_same)
+        });
+        let defaults = defaults.into_iter().map(str::to_owned);
+        let all: Vec<String> = defaults.chain(flags.iter().cloned()).collect();
+        let exporter = Exporter::bare(binary, &all)?;
+        if let Some(mapping) = mapping {
+            exporter.write_mapping(mapping)?;
+        }
+        Ok(exporter)
+    }
+
+    /// The same for any program that answers `/-/ready` on its web port, with
+    /// these arguments alone.
+    pub fn bare(binary: &Path, arguments: &[String]) -> Result<Exporter> {
         let (statsd, web) = (Lease::take()?, Lease::take()?);
         let dir = tempfile::Builder::new().prefix("exporter-").tempdir()?;
         let path = dir.path().to_str().context("scratch directory's name")?;
@@ -69,43 +99,23 @@ impl Exporter {
                 .replace("{statsd}", &statsd.port.to_string())
                 .replace("{web}", &web.port.to_string())
         };
-        let flags: Vec<String> = flags.iter().map(fill_in).collect();
-        let mut defaults = vec![
-            format!("--statsd.listen-udp=127.0.0.1:{}", statsd.port),
-            format!("--statsd.listen-tcp=127.0.0.1:{}", statsd.port),
-            format!("--web.listen-address=127.0.0.1:{}", web.port),
-            "--web.enable-lifecycle".to_owned(),
-            "--statsd.event-flush-interval=20ms".to_owned(),
-            "--log.level=error".to_owned(),
-        ];
-        if mapping.is_some() {
-            defaults.push(format!("--statsd.mapping-config={path}/{MAPPING_FILE}"));
-        }
-        defaults.retain(|default| {
-            let is_same = |flag: &String| flag_name(flag) == flag_name(default);
-            !flags.iter().any(is_same)
-        });
+        let flags: Vec<String> = arguments.iter().map(fill_in).collect();
         let mut command = Command::new(binary);
         let log = File::create(dir.path().join(LOG_FILE))?;
         command
-            .args(defaults)
             .args(&flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let exporter = Exporter {
-            http: Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, web.port))),
+        Ok(Exporter {
+            http: Client::new(loopback(web.port)),
             command,
             child: None,
             flags,
             statsd,
             dir,
-            _web: web,
-        };
-        if let Some(mapping) = mapping {
-            exporter.write_mapping(mapping)?;
-        }
-        Ok(exporter)
+            web,
+        })
     }
 
     /// Replaces the mapping file; a running process must be told to reload it.
@@ -183,40 +193,37 @@ impl Exporter {
         self.statsd.port
     }
 
+    /// The process, while it runs.
+    pub fn process(&mut self) -> Result<Process> {
+        Process::of(self.pid()?.as_raw_nonzero().get())
+    }
+
     /// The value of a flag written as `--name=value`.
     pub fn flag(&self, name: &str) -> Option<&str> {
         let mut flags = self.flags.iter().filter(|flag| flag_name(flag) == name);
         Some(flags.next()?.split_once('=')?.1)
     }
 
+    /// Where its page of metrics is.
+    pub fn endpoint(&self) -> Endpoint {
+        let path = self.flag("web.telemetry-path").unwrap_or("/metrics");
+        Endpoint::new(loopback(self.web.port), path)
+    }
+
     /// The page of metrics as it stands.
     pub fn page_text(&self) -> Result<String> {
-        let path = self.flag("web.telemetry-path").unwrap_or("/metrics");
-        let answer = self.http.get(path)?;
-        let text = String::from_utf8(answer.body).context("the page is not UTF-8")?;
-        ensure!(
-            answer.status == 200,
-            "{path} answered {}: {}",
-            answer.status,
-            tail(&text)
-        );
-        Ok(text)
+        self.endpoint().text()
     }
 
     /// The page of metrics, read.
     pub fn page(&self) -> Result<Page> {
-        Page::parse(&self.page_text()?)
+        self.endpoint().page()
     }
 
     /// The value of an own counter without labels; zero if it is absent. Quicker
     /// than [`Exporter::page`].
     pub fn counter(&self, name: &str) -> Result<f64> {
-        let text = self.page_text()?;
-        let mut values = text.lines().filter_map(|line| {
-            let (sample, value) = line.split_once(' ')?;
-            (sample == name).then_some(value)
-        });
-        Ok(values.next().unwrap_or("0").parse()?)
+        self.endpoint().counter(name)
     }
 
     /// The end of what it wrote to its standard outputs.
@@ -256,6 +263,10 @@ pub fn exit_code(status: ExitStatus) -> i32 {
 
 const MAPPING_FILE: &str = "mapping.yml";
 const LOG_FILE: &str = "log";
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
 
 /// `web.enable-lifecycle` of `--no-web.enable-lifecycle`, and so on.
 fn flag_name(flag: &str) -> &str {

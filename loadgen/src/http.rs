@@ -14,7 +14,7 @@ use ureq::http::{HeaderMap, Request};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Speaks to one web server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     agent: Agent,
     server: SocketAddr,

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use pitot_loadgen::interrupt::Interrupt;
-use pitot_loadgen::{diff, record, replay};
+use pitot_loadgen::{bench, diff, record, replay, sink, stats, synth, verify};
 
 /// Records, replays and checks StatsD traffic.
 #[derive(Debug, Parser)]
@@ -20,10 +20,22 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write down the StatsD datagrams that arrive at a port
+    /// Write a trace of what arrives at a port, or of a packet capture
     Record(record::Args),
-    /// Send a captured trace again, at any speed
+    /// Send a captured trace again, at any speed and in any number
     Replay(replay::Args),
+    /// Make the traffic of an Airflow cluster that does not exist
+    Synth(synth::Args),
+    /// Say what traces consist of, side by side
+    Stats(stats::Args),
+    /// Send a trace and prove that all of it arrived
+    Verify(Box<verify::Args>),
+    /// Receive datagrams and only count them
+    Sink(sink::Args),
+    /// Measure what an exporter costs and loses at rising rates
+    Bench(Box<bench::Args>),
+    /// Measure Pitot, another exporter and a bare sink by turns
+    Compare(Box<bench::compare::Args>),
     /// Send the same to two exporters and compare their pages
     Diff(diff::Args),
 }
@@ -45,6 +57,27 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Replay(args) => {
             let report = replay::run(&args, &interrupt)?;
+            finish(&report, report.is_complete())
+        }
+        Command::Synth(args) => {
+            let report = synth::run(&args, &interrupt)?;
+            finish(&report, report.is_complete())
+        }
+        Command::Stats(args) => finish(&stats::run(&args)?, true),
+        Command::Verify(args) => {
+            let report = verify::run(&args, &interrupt)?;
+            finish(&report, report.is_clean())
+        }
+        Command::Sink(args) => {
+            let report = sink::run(&args, &interrupt)?;
+            finish(&report, true)
+        }
+        Command::Bench(args) => {
+            let report = bench::run(&args, &interrupt)?;
+            finish(&report, report.is_clean())
+        }
+        Command::Compare(args) => {
+            let report = bench::compare::run(&args, &interrupt)?;
             finish(&report, report.is_complete())
         }
         Command::Diff(args) => {

@@ -8,6 +8,8 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 /// Between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two looks at the clock, in units of the work.
+const CLOCK_INTERVAL: u64 = 64;
 
 /// The progress of one piece of work.
 #[derive(Debug)]
@@ -15,6 +17,7 @@ pub struct Progress {
     unit: &'static str,
     bar: Option<ProgressBar>,
     last_line: Instant,
+    last_look: u64,
 }
 
 impl Progress {
@@ -37,6 +40,7 @@ impl Progress {
             unit,
             bar,
             last_line: Instant::now(),
+            last_look: 0,
         }
     }
 
@@ -44,9 +48,12 @@ impl Progress {
     pub fn at(&mut self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-        } else if done.is_multiple_of(64) && self.last_line.elapsed() >= LINE_INTERVAL {
-            self.last_line = Instant::now();
-            eprintln!("{} {}", HumanCount(done), self.unit);
+        } else if done >= self.last_look + CLOCK_INTERVAL {
+            self.last_look = done;
+            if self.last_line.elapsed() >= LINE_INTERVAL {
+                self.last_line = Instant::now();
+                eprintln!("{} {}", HumanCount(done), self.unit);
+            }
         }
     }
 

@@ -63,11 +63,22 @@ impl Trace {
                 .and_then(|line| trace.push_line(&line))
                 .with_context(|| format!("{}, line {}", path.display(), index + 1))?;
         }
+        Ok(trace.finish())
+    }
+
+    /// Appends a datagram.
+    pub fn push(&mut self, at: Duration, source: u16, payload: &[u8]) {
+        self.payloads.extend_from_slice(payload);
+        self.push_entry(u64::try_from(at.as_micros()).unwrap_or(u64::MAX), source);
+    }
+
+    /// Once all are there: finds the last datagram of each source.
+    pub fn finish(mut self) -> Trace {
         let mut seen = HashSet::new();
-        for entry in trace.entries.iter_mut().rev() {
+        for entry in self.entries.iter_mut().rev() {
             entry.is_last_of_source = seen.insert(entry.source);
         }
-        Ok(trace)
+        self
     }
 
     fn push_line(&mut self, line: &str) -> Result<()> {
@@ -77,29 +88,41 @@ impl Trace {
             (None, Some(text)) => BASE64_STANDARD.decode_vec(&*text, &mut self.payloads)?,
             _ => bail!("not one of d and b64"),
         }
+        self.push_entry(record.t_us, record.src);
+        Ok(())
+    }
+
+    fn push_entry(&mut self, at_us: u64, source: u16) {
         self.entries.push(Entry {
-            at_us: record.t_us,
+            at_us,
             payload_end: self.payloads.len(),
-            source: record.src,
+            source,
             is_last_of_source: false,
         });
-        Ok(())
     }
 
     /// The datagrams in the order of the file, each with whether its source
     /// sends nothing more.
     pub fn datagrams(&self) -> impl Iterator<Item = (Datagram<'_>, bool)> {
-        let mut start = 0;
-        self.entries.iter().map(move |entry| {
-            let payload = &self.payloads[start..entry.payload_end];
-            start = entry.payload_end;
-            let datagram = Datagram {
-                at: Duration::from_micros(entry.at_us),
-                source: entry.source,
-                payload,
-            };
-            (datagram, entry.is_last_of_source)
-        })
+        (0..self.len()).map(|index| self.datagram(index))
+    }
+
+    /// One of them.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn datagram(&self, index: usize) -> (Datagram<'_>, bool) {
+        let entry = &self.entries[index];
+        let start = match index {
+            0 => 0,
+            index => self.entries[index - 1].payload_end,
+        };
+        let datagram = Datagram {
+            at: Duration::from_micros(entry.at_us),
+            source: entry.source,
+            payload: &self.payloads[start..entry.payload_end],
+        };
+        (datagram, entry.is_last_of_source)
     }
 
     /// How many datagrams.

@@ -16,12 +16,13 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task;
+use tokio::{task, time};
 use tokio_stream::Stream;
 
-use super::Pages;
-use super::stats::Scrape;
+use super::stats::{HandlerStats, Scrape};
+use super::{Limits, Pages};
 use crate::render::Format;
 
 /// Large enough that the hand-over to the connection costs nothing beside the
@@ -44,7 +45,6 @@ enum Piece {
     End,
 }
 
-type PieceSender = mpsc::Sender<io::Result<Piece>>;
 type PieceReceiver = mpsc::Receiver<io::Result<Piece>>;
 
 /// Starts to render and returns the body as soon as its first chunk is ready.
@@ -57,16 +57,25 @@ pub(super) async fn start(
     format: Format,
     gzip: bool,
     scrape: Scrape,
+    limits: Limits,
 ) -> Result<Body, (Scrape, io::Error)> {
     let (sender, mut pieces) = mpsc::channel(CHUNKS_QUEUED_MAX);
+    let queue = Queue {
+        sender,
+        stats: scrape.stats(),
+        limits,
+    };
     task::spawn_blocking(move || {
-        let chunks = Chunks::new(&sender);
+        let chunks = Chunks::new(&queue);
         let outcome = match gzip {
             true => write_packed(&*pages, format, chunks),
             false => write_plain(&*pages, format, chunks),
         };
-        // Nobody is there to hear it if the client has gone.
-        let _ = sender.blocking_send(outcome.map(|()| Piece::End));
+        if let Err(error) = outcome.and_then(|()| queue.send(Piece::End)) {
+            // If there is no room, or nobody to hear it, the queue ends without
+            // an end, which says the same.
+            let _ = queue.sender.try_send(Err(error));
+        }
     });
     match next_piece(pieces.recv().await) {
         Ok(Piece::Chunk(first)) => Ok(Body::from_stream(PageStream {
@@ -97,14 +106,51 @@ fn next_piece(received: Option<io::Result<Piece>>) -> io::Result<Piece> {
     received.unwrap_or_else(|| Err(io::Error::other("the rendering thread died")))
 }
 
+/// The rendering thread's end of the queue.
+struct Queue {
+    sender: mpsc::Sender<io::Result<Piece>>,
+    stats: Arc<HandlerStats>,
+    limits: Limits,
+}
+
+impl Queue {
+    /// Queues a piece, and waits while there is no room.
+    fn send(&self, piece: Piece) -> io::Result<()> {
+        let room = Handle::current().block_on(self.room())?;
+        room.send(Ok(piece));
+        Ok(())
+    }
+
+    /// Waits for room; gives up when the client has gone, or when so many
+    /// others wait as well that new ones would find no thread.
+    async fn room(&self) -> io::Result<mpsc::Permit<'_, io::Result<Piece>>> {
+        loop {
+            match time::timeout(self.limits.crowd_stall, self.sender.reserve()).await {
+                Ok(room) => {
+                    return room.map_err(|_| {
+                        io::Error::new(io::ErrorKind::BrokenPipe, "the client went away")
+                    });
+                }
+                Err(_) if self.stats.in_flight() > self.limits.crowd => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "too many clients ask for metrics and do not read them",
+                    ));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
 /// Fills chunks and queues them, waiting while the queue is full.
 struct Chunks<'a> {
     chunk: BytesMut,
-    queue: &'a PieceSender,
+    queue: &'a Queue,
 }
 
 impl<'a> Chunks<'a> {
-    fn new(queue: &'a PieceSender) -> Chunks<'a> {
+    fn new(queue: &'a Queue) -> Chunks<'a> {
         let chunk = BytesMut::with_capacity(CHUNK_BYTES);
         Chunks { chunk, queue }
     }
@@ -115,9 +161,7 @@ impl<'a> Chunks<'a> {
             return Ok(());
         }
         let chunk = mem::replace(&mut self.chunk, BytesMut::with_capacity(CHUNK_BYTES));
-        self.queue
-            .blocking_send(Ok(Piece::Chunk(chunk.freeze())))
-            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the client went away"))
+        self.queue.send(Piece::Chunk(chunk.freeze()))
     }
 }
 

@@ -132,7 +132,7 @@ impl Site {
         let page_type = PageType::negotiate(&accept.unwrap_or_default());
         let gzip = negotiate::prefers_gzip(header_values(request, ACCEPT_ENCODING));
         let pages = Arc::clone(&self.pages);
-        let body = match body::start(pages, page_type.format, gzip, scrape).await {
+        let body = match body::start(pages, page_type.format, gzip, scrape, self.limits).await {
             Ok(body) => body,
             Err((scrape, error)) => {
                 scrape.fail();

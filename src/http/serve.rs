@@ -32,6 +32,11 @@ pub struct Limits {
     /// To take any part of a response that is ready for them. A client that
     /// stops reading occupies a rendering thread.
     pub stall: Duration,
+    /// The same while more than `crowd` scrapes are under way: there is only so
+    /// many rendering threads, and the next client may be Prometheus.
+    pub crowd_stall: Duration,
+    /// More scrapes at a time than honest clients make.
+    pub crowd: u64,
     /// To take the rest of their responses at the end of the process.
     pub drain: Duration,
 }
@@ -41,6 +46,8 @@ impl Default for Limits {
         Limits {
             idle: Duration::from_secs(180),
             stall: Duration::from_secs(60),
+            crowd_stall: Duration::from_secs(1),
+            crowd: 64,
             drain: Duration::from_secs(5),
         }
     }

@@ -56,6 +56,11 @@ impl Scrape {
         Scrape { stats, failed }
     }
 
+    /// Where it is counted.
+    pub(super) fn stats(&self) -> Arc<HandlerStats> {
+        Arc::clone(&self.stats)
+    }
+
     /// Counts it as answered with an error.
     pub(super) fn fail(mut self) {
         self.failed = true;

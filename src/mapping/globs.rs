@@ -21,7 +21,9 @@
 //! One oddity of the reference is kept, since metrics got their names by it: a
 //! pattern that is the beginning of an earlier, longer one is never reached
 //! (`a.b` behind `a.b.c`). [`Globs::shadow_of`] finds such rules, so that the
-//! user is told.
+//! user is told. It does not hold for rules with conditions of their own, such as
+//! a tag: those stand beside each other at the end of the same pattern, and the
+//! caller says which of them accept a sample.
 
 use std::collections::HashMap;
 
@@ -46,16 +48,19 @@ struct Node {
     star: Option<usize>,
     /// Shortest and longest way from here to the end of a pattern, in segments.
     remaining: (usize, usize),
-    /// The rule whose pattern ends here, by type.
-    rule: [u32; StatType::ALL.len()],
+    /// The rules whose pattern ends here and that can be reached, by type.
+    rules: [Vec<u32>; StatType::ALL.len()],
     /// The first rule that ends here or below, by type.
     first_below: [u32; StatType::ALL.len()],
+    /// The same among the rules without conditions.
+    first_plain_below: [u32; StatType::ALL.len()],
 }
 
 #[derive(Debug)]
 struct Pattern {
     segments: Box<[Box<str>]>,
     stats: Box<[StatType]>,
+    is_conditional: bool,
 }
 
 /// How a rule keeps a later one from being reached.
@@ -78,34 +83,55 @@ impl Globs {
     }
 
     /// Adds the rule of index `rule`, which must be larger than those before;
-    /// `stat` restricts it to a type. Of equal patterns the first one counts,
-    /// and none that is the beginning of an earlier one.
-    pub fn add(&mut self, rule: u32, pattern: &str, stat: Option<StatType>) {
+    /// `stat` restricts it to a type. Of equal patterns the first one without
+    /// conditions ends the list, and no pattern counts that is the beginning
+    /// of an earlier one of that kind.
+    pub fn add(&mut self, rule: u32, pattern: &str, stat: Option<StatType>, is_conditional: bool) {
         let segments: Box<[Box<str>]> = pattern.split('.').map(Box::from).collect();
         let stats: Box<[StatType]> = match stat {
             Some(stat) => Box::from([stat]),
             None => Box::from(StatType::ALL),
         };
         let mut at = 0;
-        self.nodes[at].note(rule, &stats, segments.len());
+        let reachable = self.reachable(&segments, &stats);
+        self.nodes[at].note(rule, &stats, segments.len(), is_conditional);
         for (index, segment) in segments.iter().enumerate() {
             at = self.child(at, segment);
-            self.nodes[at].note(rule, &stats, segments.len() - index - 1);
+            let remaining = segments.len() - index - 1;
+            self.nodes[at].note(rule, &stats, remaining, is_conditional);
         }
-        let end = &mut self.nodes[at];
-        for stat in stats.iter().map(|stat| *stat as usize) {
-            if end.first_below[stat] == rule {
-                end.rule[stat] = rule;
-            }
+        for stat in reachable {
+            self.nodes[at].rules[stat as usize].push(rule);
         }
-        self.patterns.insert(rule, Pattern { segments, stats });
+        self.patterns.insert(
+            rule,
+            Pattern {
+                segments,
+                stats,
+                is_conditional,
+            },
+        );
     }
 
-    /// The rule for a name, given as its segments.
-    pub fn find(&self, segments: &[&str], stat: StatType) -> Option<u32> {
-        self.walk(segments, stat, NO_RULE, |segment, node| {
-            node.literals.get(segment).copied()
-        })
+    /// The types for which a new rule of this pattern can be reached.
+    fn reachable(&self, segments: &[Box<str>], stats: &[StatType]) -> Vec<StatType> {
+        let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
+        let first = self.end(&segments).map(|end| end.first_plain_below);
+        let is_free =
+            |stat: &&StatType| first.is_none_or(|first| first[**stat as usize] == NO_RULE);
+        stats.iter().filter(is_free).copied().collect()
+    }
+
+    /// The rule for a name, given as its segments, among those that `accept`
+    /// takes.
+    pub fn find(
+        &self,
+        segments: &[&str],
+        stat: StatType,
+        accept: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let literal = |segment: &str, node: &Node| node.literals.get(segment).copied();
+        self.walk(segments, stat, NO_RULE, literal, accept)
     }
 
     /// The pieces of a name that a rule's stars match, in order.
@@ -126,7 +152,8 @@ impl Globs {
         let pattern = self.patterns.get(&rule)?;
         let segments: Vec<&str> = pattern.segments.iter().map(|segment| &**segment).collect();
         let shadows = pattern.stats.iter().map(|stat| {
-            let first = self.end(&segments).first_below[*stat as usize];
+            let end = self.end(&segments)?;
+            let first = end.first_plain_below[*stat as usize];
             if first < rule {
                 return Some(Shadow::Begins(first));
             }
@@ -139,40 +166,46 @@ impl Globs {
     pub fn is_reachable(&self, rule: u32, stat: StatType) -> bool {
         self.patterns.get(&rule).is_some_and(|pattern| {
             let segments: Vec<&str> = pattern.segments.iter().map(|segment| &**segment).collect();
-            self.end(&segments).rule[stat as usize] == rule
+            self.end(&segments)
+                .is_some_and(|end| end.rules[stat as usize].contains(&rule))
         })
     }
 
-    /// The first rule before `limit` whose pattern fits whatever a pattern of
-    /// these segments fits. None without order, where that one comes later.
+    /// The first rule before `limit` that takes, without conditions, whatever a
+    /// pattern of these segments fits. None without order, where that one comes
+    /// later.
     fn covering(&self, segments: &[&str], stat: StatType, limit: u32) -> Option<u32> {
         if !self.ordered {
             return None;
         }
-        self.walk(segments, stat, limit, |segment, node| {
+        let literal = |segment: &str, node: &Node| {
             // Only a star covers a star.
             let literal = node.literals.get(segment).filter(|_| segment != "*");
             literal.copied()
+        };
+        self.walk(segments, stat, limit, literal, |rule| {
+            !self.patterns[&rule].is_conditional
         })
     }
 
-    /// The node where a pattern that was added ends.
-    fn end(&self, segments: &[&str]) -> &Node {
-        segments.iter().fold(&self.nodes[0], |node, segment| {
+    /// The node where a pattern ends, if one was added that goes as far.
+    fn end(&self, segments: &[&str]) -> Option<&Node> {
+        segments.iter().try_fold(&self.nodes[0], |node, segment| {
             let literal = node.literals.get(*segment).copied();
             let child = if *segment == "*" { node.star } else { literal };
-            child.map_or(node, |child| &self.nodes[child])
+            child.map(|child| &self.nodes[child])
         })
     }
 
-    /// The rule that wins among those before `limit`, where `literal` says which
-    /// literal edge a segment may take besides the star.
+    /// The rule that wins among those before `limit` that `accept` takes, where
+    /// `literal` says which literal edge a segment may take besides the star.
     fn walk(
         &self,
         segments: &[&str],
         stat: StatType,
         limit: u32,
         literal: impl Fn(&str, &Node) -> Option<usize>,
+        accept: impl Fn(u32) -> bool,
     ) -> Option<u32> {
         let stat = stat as usize;
         let mut best = limit;
@@ -186,7 +219,8 @@ impl Globs {
                 continue;
             }
             let Some(segment) = segments.get(depth) else {
-                best = best.min(node.rule[stat]);
+                let mut rules = node.rules[stat].iter().take_while(|rule| **rule < best);
+                best = rules.find(|rule| accept(**rule)).copied().unwrap_or(best);
                 if !self.ordered && best < limit {
                     break;
                 }
@@ -230,8 +264,8 @@ impl Globs {
             edges.extend(node.star.map(|star| ("*", star)));
             for (segment, child) in edges {
                 last += 1;
-                let mut rules: Vec<u32> = self.nodes[child].rule.to_vec();
-                rules.retain(|rule| *rule != NO_RULE);
+                let mut rules = self.nodes[child].rules.concat();
+                rules.sort_unstable();
                 rules.dedup();
                 let label = rules.into_iter().map(&name).collect::<Vec<_>>().join("\\n");
                 let style = if label.is_empty() {
@@ -254,18 +288,23 @@ impl Node {
             literals: HashMap::default(),
             star: None,
             remaining: (usize::MAX, 0),
-            rule: [NO_RULE; StatType::ALL.len()],
+            rules: Default::default(),
             first_below: [NO_RULE; StatType::ALL.len()],
+            first_plain_below: [NO_RULE; StatType::ALL.len()],
         }
     }
 
     /// Notes that a pattern passes through with `remaining` segments to go.
-    fn note(&mut self, rule: u32, stats: &[StatType], remaining: usize) {
+    fn note(&mut self, rule: u32, stats: &[StatType], remaining: usize, is_conditional: bool) {
         self.remaining.0 = self.remaining.0.min(remaining);
         self.remaining.1 = self.remaining.1.max(remaining);
         for stat in stats {
             let first = &mut self.first_below[*stat as usize];
             *first = rule.min(*first);
+            if !is_conditional {
+                let first = &mut self.first_plain_below[*stat as usize];
+                *first = rule.min(*first);
+            }
         }
     }
 }
@@ -283,13 +322,16 @@ mod tests {
                 Some((pattern, "gauge")) => (pattern, Some(StatType::Gauge)),
                 _ => (*pattern, None),
             };
-            globs.add(index as u32, pattern, stat);
+            let conditional = pattern.strip_prefix('?');
+            let pattern_only = conditional.unwrap_or(pattern);
+            globs.add(index as u32, pattern_only, stat, conditional.is_some());
         }
         globs
     }
 
     fn find(globs: &Globs, name: &str) -> Option<u32> {
-        globs.find(&name.split('.').collect::<Vec<_>>(), StatType::Counter)
+        let segments: Vec<&str> = name.split('.').collect();
+        globs.find(&segments, StatType::Counter, |_| true)
     }
 
     /// Patterns, then names with the index of the rule that takes them.
@@ -371,6 +413,26 @@ mod tests {
         );
         let globs = globs(true, &["a.*.c.*"]);
         assert_eq!(globs.captures(0, &["a", "*", "c", ""]), ["*", ""]);
+    }
+
+    #[test]
+    fn rules_with_conditions_stand_beside_each_other() {
+        let globs = globs(true, &["?a.b.c", "?a.b", "?a.b", "a.b", "?a.b", "a.*"]);
+        let find = |name: &str, accept: &[u32]| {
+            let segments: Vec<&str> = name.split('.').collect();
+            globs.find(&segments, StatType::Counter, |rule| accept.contains(&rule))
+        };
+        assert_eq!(find("a.b", &[0, 1, 2, 3, 4, 5]), Some(1));
+        assert_eq!(find("a.b", &[2, 3]), Some(2));
+        assert_eq!(find("a.b", &[3, 5]), Some(3));
+        // Behind one without conditions there is nothing to win.
+        assert_eq!(find("a.b", &[4]), None);
+        assert_eq!(find("a.b.c", &[0]), Some(0));
+        assert_eq!(find("a.x", &[5]), Some(5));
+        let shadows: Vec<Option<Shadow>> = (0..6).map(|rule| globs.shadow_of(rule)).collect();
+        let begins = Some(Shadow::Begins(3));
+        assert_eq!(shadows, [None, None, None, None, begins, None]);
+        assert!(!globs.is_reachable(4, StatType::Gauge));
     }
 
     #[test]

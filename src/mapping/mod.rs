@@ -1,17 +1,23 @@
 //! StatsD name to Prometheus series: the one place that translates.
 //!
 //! A mapping file is read ([`rules`]), compiled into a [`Mapper`], and never
-//! changed after: a reload makes a new mapper and swaps it in whole. Mapping is
-//! pure. It takes a sample and says what series it belongs to; whether that
-//! series may exist is the registry's decision, and counting is the worker's.
+//! changed after: a reload makes a new mapper and swaps it in whole. A mapper
+//! takes a sample and says what series it belongs to; whether that series may
+//! exist is the registry's decision, and counting is the worker's. It changes
+//! nothing but the [`Knowledge`] that some files gather of their senders.
 //!
 //! Rules are looked up by layers, one for the user's file and one for a built-in
 //! profile under it. Within a layer every glob rule (`globs`) comes before every
 //! regex rule (`regexes`), wherever they stand in the file, as in the reference.
 
+mod conditions;
 mod escape;
 mod globs;
 mod go_regex;
+mod knowledge;
+mod labels;
+mod lessons;
+pub mod profiles;
 mod regexes;
 pub mod rules;
 mod template;
@@ -23,22 +29,36 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use self::conditions::{Conditions, Scale};
 use self::escape::escape;
 use self::globs::{Globs, Shadow};
 use self::go_regex::GoRegex;
+use self::knowledge::{FactSet, TooManyFacts};
+use self::labels::{Labels, TagEdits};
+use self::lessons::Lesson;
 use self::regexes::Regexes;
-use self::rules::{ConfigError, Defaults, MatchType, RuleFile, RuleText};
+use self::rules::{
+    ConfigError, Defaults, GaugeAggregation, MatchType, OwnText, RuleFile, RuleText,
+};
 use self::template::Template;
 use self::treatment::Treatment;
-use crate::registry::{SeriesSpec, Shape};
-use crate::statsd::{Sample, StatType};
+use crate::registry::{SeriesSpec, Shape, Ttl};
+use crate::statsd::Sample;
 
+pub use self::knowledge::{Knowledge, Split};
+pub use self::lessons::Learnt;
 pub use self::verdict::Verdict;
 
-/// Rules that come with the program.
-pub mod profiles {
-    /// For Apache Airflow: the rules of its official chart.
-    pub const AIRFLOW: &str = include_str!("profiles/airflow.yml");
+/// What becomes of samples that no rule takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unmapped {
+    /// A series under their own name.
+    #[default]
+    Keep,
+    /// Nothing, as if a rule dropped them.
+    Drop,
+    /// Nothing, but they are counted as unmapped.
+    Count,
 }
 
 /// Compiled rules, ready to map.
@@ -46,7 +66,13 @@ pub mod profiles {
 pub struct Mapper {
     layers: Vec<Layer>,
     rules: Vec<Rule>,
-    unmapped: Treatment,
+    lessons: Vec<Lesson>,
+    knowledge: Arc<Knowledge>,
+    unmapped: Unmapped,
+    /// Of what no rule takes.
+    untaken: Treatment,
+    /// That takes it as it is.
+    no_edits: TagEdits,
 }
 
 /// The rules of one file, by their index in [`Mapper::rules`].
@@ -67,14 +93,22 @@ pub struct Rule {
     name: Template,
     /// Label names, ascending, with their values.
     labels: Vec<(Box<str>, Template)>,
+    /// What is parted into the labels `dag_id` and `task_id`.
+    dag_and_task: Option<Template>,
+    conditions: Conditions,
+    tag_edits: TagEdits,
+    scales: Vec<Scale>,
     treatment: Treatment,
 }
 
 /// What a sample means.
 #[derive(Debug)]
 pub enum Mapped<'a> {
-    /// A rule drops it.
+    /// A rule drops it, or it is one of those that are dropped because none
+    /// takes it.
     Dropped,
+    /// No rule takes it, and it is only counted.
+    Unmapped,
     /// A rule's template gave an empty name.
     Nameless,
     /// It belongs to a series.
@@ -87,11 +121,17 @@ pub struct Plan<'a> {
     /// A legal metric name; empty if the StatsD name was all tags.
     pub name: Cow<'a, str>,
     /// Legal label names, ascending, each once.
-    pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub labels: Labels<'a>,
     /// What the value is multiplied by.
     pub scale: f64,
     /// Whether a rule took the sample.
     pub mapped: bool,
+    /// A gauge is set to the value even if that carries a sign.
+    pub absolute: bool,
+    /// A negative value of a counter is dropped, and no error.
+    pub drops_negative: bool,
+    /// How dag and task were told from each other, if a rule asked for that.
+    pub split: Option<Split>,
     shape: &'a Shape,
     treatment: &'a Treatment,
 }
@@ -104,7 +144,11 @@ impl Mapper {
         Mapper {
             layers: Vec::new(),
             rules: Vec::new(),
-            unmapped: Treatment::of_unmapped(&Defaults::default()),
+            lessons: Vec::new(),
+            knowledge: Arc::default(),
+            unmapped: Unmapped::Keep,
+            untaken: Treatment::of_unmapped(&Defaults::default()),
+            no_edits: TagEdits::default(),
         }
     }
 
@@ -116,11 +160,27 @@ impl Mapper {
     pub fn compile(
         files: impl IntoIterator<Item = (Arc<str>, RuleFile)>,
     ) -> Result<Mapper, ConfigError> {
+        Mapper::compile_with(files, Unmapped::Keep, Arc::default())
+    }
+
+    /// The same, where what the lines of the past have told is known already.
+    ///
+    /// # Errors
+    /// A regular expression that does not compile, or more facts than can be.
+    pub fn compile_with(
+        files: impl IntoIterator<Item = (Arc<str>, RuleFile)>,
+        unmapped: Unmapped,
+        knowledge: Arc<Knowledge>,
+    ) -> Result<Mapper, ConfigError> {
         let mut mapper = Mapper::empty();
+        mapper.unmapped = unmapped;
+        mapper.knowledge = knowledge;
         for (file, content) in files {
             if mapper.layers.is_empty() {
-                mapper.unmapped = Treatment::of_unmapped(&content.defaults);
+                mapper.untaken = Treatment::of_unmapped(&content.defaults);
             }
+            let signs = content.defaults.own.gauge_signs;
+            mapper.untaken.gauge_signs = mapper.untaken.gauge_signs.or(signs);
             mapper.add_layer(&file, content)?;
         }
         Ok(mapper)
@@ -130,15 +190,20 @@ impl Mapper {
         let first = self.rules.len();
         let mut globs = Globs::new(!content.defaults.glob_disable_ordering);
         let mut regexes = Vec::new();
+        for text in &content.learn {
+            self.lessons.push(Lesson::new(file, text, &self.knowledge)?);
+        }
         for text in content.rules {
             let index = self.rules.len();
             let regex = match text.match_type {
                 MatchType::Glob => {
-                    globs.add(index as u32, &text.pattern, text.stat);
+                    let is_conditional = text.own.is_conditional();
+                    globs.add(index as u32, &text.pattern, text.stat, is_conditional);
                     None
                 }
-                MatchType::Regex => Some(compile_regex(file, &text)?),
+                MatchType::Regex => Some(compile_regex(file, &text.pattern, text.line)?),
             };
+            let refuse = |_: TooManyFacts| too_many_facts(file, text.line);
             let template = |template: &str| match &regex {
                 Some(regex) => Template::regex(template, regex),
                 None => Template::glob(template, stars(&text.pattern)),
@@ -149,6 +214,10 @@ impl Mapper {
                 labels: labels
                     .map(|(name, value)| (Box::from(name.as_str()), template(value)))
                     .collect(),
+                dag_and_task: text.own.dag_and_task.as_deref().map(template),
+                conditions: Conditions::new(&text, &self.knowledge).map_err(refuse)?,
+                tag_edits: TagEdits::new(&text.own, &content.defaults.own),
+                scales: scales(&text.own, &self.knowledge).map_err(refuse)?,
                 treatment: Treatment::of_rule(&text, &content.defaults),
                 file: Arc::clone(file),
                 text,
@@ -197,15 +266,10 @@ impl Mapper {
 
     /// Says what series a sample belongs to.
     pub fn map<'a>(&'a self, sample: &Sample<'a>) -> Mapped<'a> {
-        let Some((rule, captures)) = self.find(sample.name, sample.stat) else {
-            return Mapped::Series(Plan {
-                name: escape(sample.name),
-                labels: tag_labels(sample.tags),
-                scale: 1.0,
-                mapped: false,
-                shape: self.unmapped.shape(sample.stat),
-                treatment: &self.unmapped,
-            });
+        self.learn(sample, |_| {});
+        let facts = self.facts(sample);
+        let Some((rule, captures)) = self.find(sample, facts) else {
+            return self.map_untaken(sample, facts);
         };
         let rule = &self.rules[rule];
         if rule.text.drop {
@@ -215,25 +279,82 @@ impl Mapper {
         if name.is_empty() {
             return Mapped::Nameless;
         }
+        let mut labels = rule.labels(rule.tag_edits.labels(sample.tags), &captures);
+        let split = rule.dag_and_task.as_ref().map(|template| {
+            let (dag, task, split) = match captures.expand(template) {
+                Cow::Borrowed(text) => owned(self.knowledge.split(text)),
+                Cow::Owned(text) => owned(self.knowledge.split(&text)),
+            };
+            labels::set(&mut labels, "dag_id", dag, false);
+            labels::set(&mut labels, "task_id", task, false);
+            split
+        });
         Mapped::Series(Plan {
             name: match escape(&name) {
                 Cow::Borrowed(_) => name,
                 Cow::Owned(escaped) => Cow::Owned(escaped),
             },
-            labels: rule.labels(tag_labels(sample.tags), &captures),
-            scale: rule.text.scale.unwrap_or(1.0),
+            labels,
+            scale: rule.scale(facts),
             mapped: true,
+            absolute: rule.treatment.is_absolute(sample.stat, facts),
+            drops_negative: rule.text.own.drop_negative,
+            split,
             shape: rule.treatment.shape(sample.stat),
             treatment: &rule.treatment,
         })
     }
 
-    /// The rule that takes a name, and what its pattern captured.
-    fn find<'n>(&self, name: &'n str, stat: StatType) -> Option<(usize, Captures<'n>)> {
+    fn map_untaken<'a>(&'a self, sample: &Sample<'a>, facts: FactSet) -> Mapped<'a> {
+        match self.unmapped {
+            Unmapped::Keep => Mapped::Series(Plan {
+                name: escape(sample.name),
+                labels: self.no_edits.labels(sample.tags),
+                scale: 1.0,
+                mapped: false,
+                absolute: self.untaken.is_absolute(sample.stat, facts),
+                drops_negative: false,
+                split: None,
+                shape: self.untaken.shape(sample.stat),
+                treatment: &self.untaken,
+            }),
+            Unmapped::Drop => Mapped::Dropped,
+            Unmapped::Count => Mapped::Unmapped,
+        }
+    }
+
+    /// Takes from a sample what it tells of its sender, and calls `each` with
+    /// what is new of that. Mapping begins with it.
+    pub fn learn<'a>(&'a self, sample: &Sample<'_>, each: impl FnMut(Learnt<'a>)) {
+        let lessons = self.lessons.iter();
+        lessons
+            .filter_map(|lesson| lesson.learn(sample, &self.knowledge))
+            .for_each(each);
+    }
+
+    /// Grows whenever a sample has told something new. What was mapped before
+    /// may then mean something else.
+    pub fn generation(&self) -> u64 {
+        self.knowledge.generation()
+    }
+
+    /// What is known of the sender of a sample.
+    fn facts(&self, sample: &Sample<'_>) -> FactSet {
+        self.knowledge
+            .facts()
+            .and(FactSet::of_dialect(sample.dialect))
+    }
+
+    /// The rule that takes a sample, and what its pattern captured.
+    fn find<'n>(&self, sample: &Sample<'n>, facts: FactSet) -> Option<(usize, Captures<'n>)> {
+        let name = sample.name;
         let segments: Vec<&str> = name.split('.').collect();
-        let accepts = |rule: usize| self.rules[rule].text.stat.is_none_or(|only| only == stat);
+        let accepts = |rule: usize| self.rules[rule].conditions.are_met(sample, facts);
         self.layers.iter().find_map(|layer| {
-            if let Some(rule) = layer.globs.find(&segments, stat) {
+            let glob = layer
+                .globs
+                .find(&segments, sample.stat, |rule| accepts(rule as usize));
+            if let Some(rule) = glob {
                 let stars = layer.globs.captures(rule, &segments);
                 return Some((rule as usize, Captures::Glob(name, stars)));
             }
@@ -248,19 +369,19 @@ impl Mapper {
 impl Rule {
     /// The labels of a sample: its tags and the rule's own. The rule's win over
     /// tags of the same name, unless it honours them.
-    fn labels<'a>(
-        &'a self,
-        mut labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-        captures: &Captures<'_>,
-    ) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    fn labels<'a>(&'a self, mut labels: Labels<'a>, captures: &Captures<'_>) -> Labels<'a> {
         for (name, value) in &self.labels {
-            match labels.binary_search_by(|(tag, _)| (**tag).cmp(name)) {
-                Ok(_) if self.text.honor_labels => {}
-                Ok(at) => labels[at].1 = captures.expand(value),
-                Err(at) => labels.insert(at, (Cow::Borrowed(name), captures.expand(value))),
-            }
+            let keeps = self.text.honor_labels;
+            labels::set(&mut labels, name, captures.expand(value), keeps);
         }
         labels
+    }
+
+    /// What a value is multiplied by, where `facts` are known.
+    fn scale(&self, facts: FactSet) -> f64 {
+        let mut scales = self.scales.iter();
+        let special = scales.find_map(|scale| scale.get(facts));
+        special.or(self.text.scale).unwrap_or(1.0)
     }
 }
 
@@ -276,6 +397,16 @@ impl Plan<'_> {
             labels: &self.labels,
             ttl: self.treatment.ttl,
         }
+    }
+
+    /// How values of several senders are to be combined, for gauges.
+    pub fn gauge_aggregation(&self) -> GaugeAggregation {
+        self.treatment.gauge_aggregation
+    }
+
+    /// After how long a silent sender no longer counts in that.
+    pub fn source_ttl(&self) -> Ttl {
+        self.treatment.source_ttl
     }
 }
 
@@ -315,32 +446,36 @@ impl<'n> Captures<'n> {
     }
 }
 
-/// Tags as labels: keys made legal, ascending, of equal keys the last one.
-fn tag_labels<'a>(tags: &[(&'a str, &'a str)]) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    let label = |(key, value): &(&'a str, &'a str)| (escape(key), Cow::Borrowed(*value));
-    let mut labels: Vec<(Cow<'a, str>, Cow<'a, str>)> = tags.iter().map(label).collect();
-    labels.sort_by(|a, b| a.0.cmp(&b.0));
-    // The sort keeps equal keys in order, so the later one is the one to keep.
-    labels.dedup_by(|later, kept| {
-        let same = later.0 == kept.0;
-        if same {
-            std::mem::swap(&mut later.1, &mut kept.1);
-        }
-        same
-    });
-    labels
-}
-
 fn stars(pattern: &str) -> usize {
     pattern.split('.').filter(|segment| *segment == "*").count()
 }
 
-fn compile_regex(file: &Arc<str>, rule: &RuleText) -> Result<GoRegex, ConfigError> {
-    GoRegex::new(&rule.pattern).map_err(|why| ConfigError {
+fn scales(own: &OwnText, knowledge: &Knowledge) -> Result<Vec<Scale>, TooManyFacts> {
+    let scales = own.scale_when.iter();
+    scales.map(|text| Scale::new(text, knowledge)).collect()
+}
+
+/// Labels that do not borrow the text they were cut from.
+fn owned<'a>((dag, task, split): (&str, &str, Split)) -> (Cow<'a, str>, Cow<'a, str>, Split) {
+    let own = |text: &str| Cow::Owned(text.to_owned());
+    (own(dag), own(task), split)
+}
+
+fn compile_regex(file: &Arc<str>, pattern: &str, line: usize) -> Result<GoRegex, ConfigError> {
+    GoRegex::new(pattern).map_err(|why| ConfigError {
         file: file.to_string(),
-        line: rule.line,
-        message: format!("regular expression `{}` {why}", rule.pattern),
+        line,
+        message: format!("regular expression `{pattern}` {why}"),
     })
+}
+
+fn too_many_facts(file: &Arc<str>, line: usize) -> ConfigError {
+    ConfigError {
+        file: file.to_string(),
+        line,
+        message: "there are more than 60 facts: use fewer words in `when`, `unless` and `fact`"
+            .to_owned(),
+    }
 }
 
 #[cfg(test)]

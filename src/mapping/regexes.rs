@@ -20,7 +20,7 @@
 
 use memchr::memmem::Finder;
 use regex::Captures;
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Hir, HirKind, Look};
 
 use super::go_regex::GoRegex;
 
@@ -38,7 +38,15 @@ pub struct Regexes {
 struct Rule {
     /// The caller's number of the rule.
     index: usize,
+    regex: Filtered,
+}
+
+/// A regular expression that is only asked where its literals occur.
+#[derive(Clone, Debug)]
+pub struct Filtered {
     regex: GoRegex,
+    /// What each matching name begins with.
+    prefix: Box<[u8]>,
     /// What each matching name contains, longest and so likely rarest first.
     required: Box<[Finder<'static>]>,
 }
@@ -49,8 +57,7 @@ impl Regexes {
     pub fn new(patterns: impl IntoIterator<Item = (usize, GoRegex)>) -> Regexes {
         let rule = |(index, regex)| Rule {
             index,
-            required: required_literals(&regex),
-            regex,
+            regex: Filtered::new(regex),
         };
         Regexes {
             rules: patterns.into_iter().map(rule).collect(),
@@ -66,7 +73,7 @@ impl Regexes {
     ) -> Option<(usize, Captures<'n>)> {
         self.rules
             .iter()
-            .filter(|rule| accept(rule.index) && rule.may_match(name))
+            .filter(|rule| accept(rule.index))
             .find_map(|rule| Some((rule.index, rule.regex.captures(name)?)))
     }
 
@@ -74,14 +81,49 @@ impl Regexes {
     pub fn each(&self, name: &str) -> impl Iterator<Item = (usize, bool)> {
         self.rules
             .iter()
-            .map(|rule| (rule.index, rule.regex.is_match(name)))
+            .map(|rule| (rule.index, rule.regex.regex.is_match(name)))
     }
 }
 
-impl Rule {
+impl Filtered {
+    /// Looks for the literals of `regex`.
+    pub fn new(regex: GoRegex) -> Filtered {
+        Filtered {
+            prefix: required_prefix(&regex),
+            required: required_literals(&regex),
+            regex,
+        }
+    }
+
+    /// What the pattern captured, if it is found in `name`.
+    pub fn captures<'n>(&self, name: &'n str) -> Option<Captures<'n>> {
+        self.may_match(name)
+            .then(|| self.regex.captures(name))
+            .flatten()
+    }
+
+    /// Whether the pattern is found in `name`.
+    pub fn is_match(&self, name: &str) -> bool {
+        self.may_match(name) && self.regex.is_match(name)
+    }
+
     fn may_match(&self, name: &str) -> bool {
         let contains = |literal: &Finder| literal.find(name.as_bytes()).is_some();
-        self.required.iter().all(contains)
+        name.as_bytes().starts_with(&self.prefix) && self.required.iter().all(contains)
+    }
+}
+
+/// What every match begins with, as far as that is one literal.
+fn required_prefix(regex: &GoRegex) -> Box<[u8]> {
+    let Ok(hir) = regex_syntax::parse(regex.as_rust()) else {
+        return Box::default();
+    };
+    match hir.kind() {
+        HirKind::Concat(parts) => match (parts[0].kind(), parts[1].kind()) {
+            (HirKind::Look(Look::Start), HirKind::Literal(literal)) => literal.0.clone(),
+            _ => Box::default(),
+        },
+        _ => Box::default(),
     }
 }
 
@@ -194,6 +236,24 @@ mod tests {
         check(&format!("{}{}", "(ab".repeat(200), ")".repeat(200)), &[]);
     }
 
+    #[test]
+    fn the_literal_that_every_match_begins_with() {
+        for (pattern, expected) in [
+            (r"^airflow\.dag\.(.*)", "airflow.dag."),
+            ("^ab", "ab"),
+            ("ab", ""),
+            ("(^ab)c", ""),
+            ("(?m)^ab", ""),
+            ("^(?i)ab", ""),
+            ("^a?b", ""),
+            ("^", ""),
+            ("", ""),
+        ] {
+            let prefix = required_prefix(&GoRegex::new(pattern).unwrap());
+            assert_eq!(std::str::from_utf8(&prefix), Ok(expected), "{pattern}");
+        }
+    }
+
     /// No name may be kept from a pattern that matches it.
     #[test]
     fn the_literals_change_no_result() {
@@ -214,6 +274,8 @@ mod tests {
             "(?:(?:ab)?c)*d",
             "(?i)é",
             "a{2}.b",
+            "^ab",
+            "^a.?b$",
         ]);
         let mut names = vec![String::new()];
         let mut previous = 0;

@@ -1,8 +1,10 @@
 //! Why each rule took a name or did not: what `explain` shows.
 
+use super::conditions::has_tag;
+use super::knowledge::FactSet;
 use super::rules::MatchType;
 use super::{Mapper, Rule};
-use crate::statsd::StatType;
+use crate::statsd::{Sample, StatType};
 
 /// What a rule made of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +13,12 @@ pub enum Verdict<'m> {
     Takes(Vec<String>),
     /// It would, but only takes samples of another type.
     OtherType(StatType),
+    /// It would, but the line lacks this tag.
+    LacksTag(&'m str),
+    /// It would, if this fact were known.
+    NotKnown(&'m str),
+    /// It would, were this fact not known.
+    Known(&'m str),
     /// Its pattern has another number of segments.
     OtherLength {
         /// Segments of the pattern.
@@ -40,10 +48,22 @@ pub enum Verdict<'m> {
     GlobFirst(&'m str, usize),
 }
 
+impl Verdict<'_> {
+    /// Whether the rule's pattern fits the name, whatever else it lacks.
+    pub fn is_of_fitting_pattern(&self) -> bool {
+        !matches!(
+            self,
+            Verdict::OtherLength { .. } | Verdict::OtherSegment { .. } | Verdict::NotFound
+        )
+    }
+}
+
 impl Mapper {
-    /// Every rule with its verdict on a name, in the order of
-    /// [`Mapper::rules`].
-    pub fn verdicts<'m>(&'m self, name: &str, stat: StatType) -> Vec<(&'m Rule, Verdict<'m>)> {
+    /// Every rule with its verdict on a sample, in the order of
+    /// [`Mapper::rules`], by what is known at the time.
+    pub fn verdicts<'m>(&'m self, sample: &Sample<'_>) -> Vec<(&'m Rule, Verdict<'m>)> {
+        let (name, stat) = (sample.name, sample.stat);
+        let facts = self.facts(sample);
         let mismatches = self.rules.iter().map(|rule| rule.glob_mismatch(name));
         let mut mismatches: Vec<Option<Verdict<'m>>> = mismatches.collect();
         for (rule, found) in self
@@ -53,20 +73,47 @@ impl Mapper {
         {
             mismatches[rule] = (!found).then_some(Verdict::NotFound);
         }
-        let winner = self.find(name, stat);
+        let winner = self.find(sample, facts);
         let verdict = |(index, mismatch): (usize, Option<Verdict<'m>>)| {
             let rule = &self.rules[index];
-            let verdict = match (mismatch, rule.text.stat, &winner) {
-                (Some(mismatch), ..) => mismatch,
-                (None, Some(only), _) if only != stat => Verdict::OtherType(only),
-                (None, ..) if !self.is_reachable(index, stat) => Verdict::NeverReached,
-                (None, _, Some((winner, _))) if *winner != index => self.beaten(index, *winner),
-                (None, _, Some((_, captures))) => Verdict::Takes(captures.all()),
-                (None, _, None) => unreachable!("a rule that fits and can be reached wins"),
+            let mismatch = mismatch.or_else(|| self.unmet(rule, sample, facts));
+            let verdict = match (mismatch, &winner) {
+                (Some(mismatch), _) => mismatch,
+                (None, _) if !self.is_reachable(index, stat) => Verdict::NeverReached,
+                (None, Some((winner, _))) if *winner != index => self.beaten(index, *winner),
+                (None, Some((_, captures))) => Verdict::Takes(captures.all()),
+                (None, None) => unreachable!("a rule that fits and can be reached wins"),
             };
             (rule, verdict)
         };
         mismatches.into_iter().enumerate().map(verdict).collect()
+    }
+
+    /// What a rule whose pattern fits demands besides, and does not get.
+    fn unmet<'m>(
+        &'m self,
+        rule: &'m Rule,
+        sample: &Sample<'_>,
+        facts: FactSet,
+    ) -> Option<Verdict<'m>> {
+        if let Some(only) = rule.text.stat.filter(|only| *only != sample.stat) {
+            return Some(Verdict::OtherType(only));
+        }
+        let own = &rule.text.own;
+        let is_known = |word: &&String| {
+            let set = self.knowledge.set([*word]);
+            set.is_ok_and(|set| facts.has_all(set))
+        };
+        let mut tags = own.match_tags.iter();
+        let mut when = own.when.iter();
+        let mut unless = own.unless.iter();
+        if let Some(tag) = tags.find(|tag| !has_tag(sample, tag)) {
+            Some(Verdict::LacksTag(tag))
+        } else if let Some(word) = when.find(|word| !is_known(word)) {
+            Some(Verdict::NotKnown(word))
+        } else {
+            unless.find(is_known).map(|word| Verdict::Known(word))
+        }
     }
 
     fn is_reachable(&self, rule: usize, stat: StatType) -> bool {

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_longest_rest_follows_from_the_buffer() {
-        assert_eq!(rest_us(&pace(Gather::Auto, 8 * MIB)), 13_616);
+        assert_eq!(rest_us(&pace(Gather::Auto, 8 * MIB)), 13_617);
         assert_eq!(rest_us(&pace(Gather::Auto, 16 * MIB)), 20_000);
         assert_eq!(rest_us(&pace(Gather::Auto, 4 * MIB)), 6_808);
         assert_eq!(rest_us(&pace(Gather::Auto, 208 * 1024)), 345);

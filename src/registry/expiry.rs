@@ -18,6 +18,9 @@ use crate::clock::Millis;
 /// Series due within the same slot are looked at together.
 const SLOT_MS: u64 = 100;
 
+/// The slot of a series that is nowhere noted.
+pub(super) const NO_SLOT: u64 = u64::MAX;
+
 /// A family without series keeps its name, help and options for so long, in
 /// case they come back, which with a ttl they often do.
 const FAMILY_GRACE: Duration = Duration::from_secs(600);
@@ -32,10 +35,14 @@ pub(super) struct Expiry {
 }
 
 impl Expiry {
-    /// Notes when to look at a series, by its stamp and ttl of now. A series
-    /// noted twice is looked at when it is first due.
+    /// Notes when to look at a series, by its stamp and ttl of now. One that is
+    /// looked at before that anyway is not noted again: lines that map to it
+    /// with different ttls would fill the memory.
     pub(super) fn schedule(&mut self, series: &Arc<Series>) {
-        if let Some(slot) = series.expires_at().map(slot_of) {
+        let Some(slot) = series.expires_at().map(slot_of) else {
+            return;
+        };
+        if slot < series.slot() {
             series.set_slot(slot);
             self.slots.entry(slot).or_default().push(Arc::clone(series));
         }
@@ -47,30 +54,56 @@ impl Expiry {
         let later = self.slots.split_off(&now.0);
         for (slot, due) in std::mem::replace(&mut self.slots, later) {
             for series in due {
-                // Noted twice, because its ttl changed meanwhile.
+                // Noted twice, because its ttl became shorter meanwhile.
                 if series.slot() != slot || series.is_retired() {
                     continue;
                 }
+                series.set_slot(NO_SLOT);
                 if !retire(&series) {
                     self.schedule(&series);
                 } else if series.family.member_retired() {
-                    let at = Millis(now.0 + FAMILY_GRACE.as_millis() as u64);
-                    self.empty.push_back((at, Arc::clone(&series.family)));
+                    self.note_empty(&series.family, now);
                 }
             }
         }
     }
 
-    /// Calls `forget` for each family that became empty long enough ago.
-    pub(super) fn forget_families(&mut self, now: Millis, mut forget: impl FnMut(&Arc<Family>)) {
-        while let Some((at, family)) = self.empty.front() {
-            if *at > now {
-                break;
-            }
-            forget(family);
-            self.empty.pop_front();
+    #[cfg(test)]
+    pub(super) fn notes(&self) -> usize {
+        self.slots.values().map(Vec::len).sum()
+    }
+
+    #[cfg(test)]
+    pub(super) fn empty_families(&self) -> usize {
+        self.empty.len()
+    }
+
+    /// Notes a family as empty since `since`; once, however often it was so.
+    fn note_empty(&mut self, family: &Arc<Family>, since: Millis) {
+        if family.note_empty(since) {
+            self.empty.push_back((forget_at(since), Arc::clone(family)));
         }
     }
+
+    /// Calls `forget` for each family that has been empty for long enough.
+    pub(super) fn forget_families(&mut self, now: Millis, mut forget: impl FnMut(&Arc<Family>)) {
+        while let Some((_, family)) = self.empty.pop_front_if(|(at, _)| *at <= now) {
+            let since = family.take_empty_since();
+            if !family.is_empty() {
+                continue;
+            }
+            if forget_at(since) > now {
+                // It came back meanwhile, and was emptied again.
+                self.note_empty(&family, since);
+            } else {
+                forget(&family);
+            }
+        }
+    }
+}
+
+fn forget_at(empty_since: Millis) -> Millis {
+    Millis(empty_since.0 + FAMILY_GRACE.as_millis() as u64)
 }
 
 /// The end of the slot that `at` falls in, so that a slot is never due early.

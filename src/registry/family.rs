@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::series::Series;
 use super::sorted::Sorted;
 use super::{Kind, SeriesSpec, Shape};
+use crate::clock::Millis;
 
 /// A name and everything on the page under it.
 #[derive(Debug)]
@@ -21,8 +22,13 @@ pub struct Family {
     vectors: Mutex<Vec<Arc<Vector>>>,
     members: Sorted<Arc<Series>>,
     live: AtomicU64,
+    /// When it last lost its last series, in milliseconds, or [`NOT_NOTED`].
+    empty_since: AtomicU64,
     forgotten: AtomicBool,
 }
+
+/// The expiry has no family of this time in its list.
+const NOT_NOTED: u64 = u64::MAX;
 
 /// The series of a family that have the same label names. Their observers share
 /// their options, those in force when the first of them was made.
@@ -43,6 +49,7 @@ impl Family {
             vectors: Mutex::default(),
             members: Sorted::default(),
             live: AtomicU64::new(0),
+            empty_since: AtomicU64::new(NOT_NOTED),
             forgotten: AtomicBool::new(false),
         }
     }
@@ -91,7 +98,21 @@ impl Family {
     /// Returns whether that was the last one.
     pub(super) fn member_retired(&self) -> bool {
         self.members.removed();
+        if self.members.is_mostly_gone() {
+            self.series();
+        }
         self.live.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    /// Notes that it has been empty since `now`; returns whether the expiry
+    /// does not know it yet as one that is or was.
+    pub(super) fn note_empty(&self, now: Millis) -> bool {
+        self.empty_since.swap(now.0, Ordering::Relaxed) == NOT_NOTED
+    }
+
+    /// Takes back what was noted last.
+    pub(super) fn take_empty_since(&self) -> Millis {
+        Millis(self.empty_since.swap(NOT_NOTED, Ordering::Relaxed))
     }
 
     /// No series at present.

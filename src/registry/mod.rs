@@ -198,12 +198,15 @@ impl Registry {
             retired
         });
         expiry.forget_families(now, |family| {
-            if family.is_empty() && !family.forget() {
+            if !family.forget() {
                 self.families
                     .remove_if(&*family.name, |_, current| Arc::ptr_eq(current, family));
                 self.by_name.removed();
             }
         });
+        if self.by_name.is_mostly_gone() {
+            self.families();
+        }
     }
 
     /// All families with series, by name. Cheap if nothing was created or

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::expiry::NO_SLOT;
 use super::family::{Family, Vector};
 use super::histogram::{Histogram, HistogramReading};
 use super::scalar::{Counter, Gauge};
@@ -108,7 +109,7 @@ impl Series {
             created_ms,
             stamp: AtomicU64::new(now.0),
             ttl_ms: AtomicU64::new(NEVER),
-            slot: AtomicU64::new(0),
+            slot: AtomicU64::new(NO_SLOT),
             value,
         }
     }

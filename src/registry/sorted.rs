@@ -7,6 +7,9 @@
 //! merges it into the last snapshot and publishes the result, all outside the
 //! lock. Snapshots are immutable and shared, so a page being rendered is never
 //! disturbed, and when nothing changed a reader only clones a pointer.
+//!
+//! Elements that have gone are let go of by readers too. If nobody reads, whoever
+//! removes must do it once [`Sorted::is_mostly_gone`], or they pile up.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +28,8 @@ struct State<T> {
     snapshot: Arc<[T]>,
     /// Not yet in the snapshot.
     pushed: Vec<T>,
-    /// Some elements of the snapshot have gone.
-    has_gone: bool,
+    /// How many elements have gone since the snapshot was made.
+    gone: usize,
 }
 
 impl<T> Default for Sorted<T> {
@@ -35,7 +38,7 @@ impl<T> Default for Sorted<T> {
             state: Mutex::new(State {
                 snapshot: Arc::default(),
                 pushed: Vec::new(),
-                has_gone: false,
+                gone: 0,
             }),
             merging: Mutex::default(),
         }
@@ -50,7 +53,13 @@ impl<T: Clone> Sorted<T> {
 
     /// Notes that an element would no longer be kept by a reader's filter.
     pub fn removed(&self) {
-        lock(&self.state).has_gone = true;
+        lock(&self.state).gone += 1;
+    }
+
+    /// Whether more than half of what is held here has gone.
+    pub fn is_mostly_gone(&self) -> bool {
+        let state = lock(&self.state);
+        state.gone > (state.snapshot.len() + state.pushed.len()) / 2
     }
 
     /// All elements for which `keep` holds, in the order of `compare`. The
@@ -63,10 +72,10 @@ impl<T: Clone> Sorted<T> {
         let merging = lock(&self.merging);
         let (old, mut pushed) = {
             let mut state = lock(&self.state);
-            if state.pushed.is_empty() && !state.has_gone {
+            if state.pushed.is_empty() && state.gone == 0 {
                 return Arc::clone(&state.snapshot);
             }
-            state.has_gone = false;
+            state.gone = 0;
             (
                 Arc::clone(&state.snapshot),
                 std::mem::take(&mut state.pushed),
@@ -142,7 +151,11 @@ mod tests {
         };
         assert_eq!(count(), 1);
         flag.store(false, Ordering::Relaxed);
+        assert!(!flags.is_mostly_gone());
         flags.removed();
+        assert!(flags.is_mostly_gone());
         assert_eq!(count(), 0);
+        assert!(!flags.is_mostly_gone());
+        assert_eq!(Arc::strong_count(&flag), 1);
     }
 }

@@ -264,6 +264,56 @@ fn empty_families_are_forgotten_in_the_end() {
     assert_eq!(registry.series.len(), 1);
 }
 
+/// Series come and go while nobody scrapes.
+#[test]
+fn what_has_expired_is_let_go_of_unread() {
+    let registry = registry();
+    let mut all = Vec::new();
+    for round in 0..100 {
+        for name in ["one", "other"] {
+            let labels = [("round", &*round.to_string())];
+            let series = ask(&registry, name, Kind::Counter, Some(1), &labels).unwrap();
+            all.push(Arc::downgrade(&series));
+        }
+        pass(&registry, 3);
+    }
+    let held = all.iter().filter(|series| series.strong_count() > 0);
+    assert_eq!(held.count(), 0);
+    assert_eq!(registry.lock_expiry().empty_families(), 2);
+}
+
+/// The grace period counts from the last time a family became empty.
+#[test]
+fn a_family_that_comes_back_is_kept_longer() {
+    let registry = registry();
+    for _ in 0..3 {
+        ask(&registry, "m", Kind::Counter, Some(1), &[]).unwrap();
+        pass(&registry, 400);
+        assert_eq!(registry.families.len(), 1);
+    }
+    pass(&registry, 700);
+    assert_eq!(registry.families.len(), 0);
+    assert_eq!(registry.lock_expiry().empty_families(), 0);
+}
+
+/// Two rules that give one series different ttls, line by line.
+#[test]
+fn changing_ttls_are_noted_once() {
+    let registry = registry();
+    for _ in 0..1000 {
+        for ttl in [20, 10, 30] {
+            ask(&registry, "m", Kind::Counter, Some(ttl), &[]).unwrap();
+        }
+    }
+    assert_eq!(registry.lock_expiry().notes(), 2);
+    pass(&registry, 21);
+    assert_eq!(page(&registry), ["m{}"]);
+    pass(&registry, 10);
+    assert_eq!(page(&registry), [""; 0]);
+    pass(&registry, 0);
+    assert_eq!(registry.lock_expiry().notes(), 0);
+}
+
 /// Workers update series that a sweep keeps retiring: every update must land in
 /// a series that was on the page at that time, so counted updates and seen
 /// values agree in the end.

@@ -87,6 +87,8 @@ impl<'a> Prototext<'a> {
                 text.number("upper_bound", bucket.upper_bound);
             });
         }
+        // Where the schema of the messages declares it.
+        self.created(histogram.created_timestamp.as_ref());
         self.plain("schema", histogram.schema);
         self.number("zero_threshold", histogram.zero_threshold);
         self.plain("zero_count", histogram.zero_count);
@@ -94,7 +96,6 @@ impl<'a> Prototext<'a> {
         self.plain("negative_delta", histogram.negative_delta.iter().copied());
         self.spans("positive_span", &histogram.positive_span);
         self.plain("positive_delta", histogram.positive_delta.iter().copied());
-        self.created(histogram.created_timestamp.as_ref());
     }
 
     fn spans(&mut self, name: &str, spans: &[BucketSpan]) {

@@ -73,6 +73,39 @@ impl Dialects {
     };
 }
 
+/// One way to write tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `name:1|c|#key:value,key:value`
+    Dogstatsd,
+    /// `name,key=value,key=value:1|c`
+    Influxdb,
+    /// `name#key=value,key=value:1|c`
+    Librato,
+    /// `name[key=value,key=value]:1|c`
+    Signalfx,
+}
+
+impl Dialect {
+    /// All dialects, in the order of their discriminants.
+    pub const ALL: [Dialect; 4] = [
+        Dialect::Dogstatsd,
+        Dialect::Influxdb,
+        Dialect::Librato,
+        Dialect::Signalfx,
+    ];
+
+    /// The word used in mapping files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Dialect::Dogstatsd => "dogstatsd",
+            Dialect::Influxdb => "influxdb",
+            Dialect::Librato => "librato",
+            Dialect::Signalfx => "signalfx",
+        }
+    }
+}
+
 /// One sample of a line. Everything is borrowed from the line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample<'a> {
@@ -89,9 +122,27 @@ pub struct Sample<'a> {
     /// Key and value pairs in the order of the line, keys not escaped, a key
     /// possibly twice (the later one counts).
     pub tags: &'a [(&'a str, &'a str)],
+    /// How the tags are written; `None` without tags.
+    pub dialect: Option<Dialect>,
     /// Present when every other field follows from the line without its value:
     /// what to divide a number in the value's place by. See [`Parts`].
     pub divisor: Option<f64>,
+}
+
+impl<'a> Sample<'a> {
+    /// A sample of value 1, without tags.
+    pub fn new(name: &'a str, stat: StatType) -> Sample<'a> {
+        Sample {
+            name,
+            stat,
+            value: 1.0,
+            relative: false,
+            count: 1,
+            tags: &[],
+            dialect: None,
+            divisor: None,
+        }
+    }
 }
 
 /// Why a line or a sample was refused. The names are the values of the

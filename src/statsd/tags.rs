@@ -7,27 +7,29 @@
 
 use std::borrow::Cow;
 
-use super::{Dialects, Tally};
+use super::{Dialect, Dialects, Tally};
 
-/// Takes the tags out of a name, appends them to `tags` and returns the rest.
-/// At most one dialect applies to a name; SignalFX is looked for first.
+/// Takes the tags out of a name, appends them to `tags` and returns the rest,
+/// with the dialect they are in. At most one applies to a name; SignalFX is
+/// looked for first.
 pub(super) fn strip_from_name<'a>(
     name: &'a str,
     dialects: &Dialects,
     tags: &mut Vec<(&'a str, &'a str)>,
     tally: &mut Tally,
-) -> Cow<'a, str> {
+) -> (Cow<'a, str>, Option<Dialect>) {
     if dialects.signalfx {
         match (name.find('['), name.find(']')) {
             (Some(open), Some(close)) if open < close => {
                 tally.tag_errors += read_list(&name[open + 1..close], '=', tags);
-                return Cow::Owned([&name[..open], &name[close + 1..]].concat());
+                let rest = [&name[..open], &name[close + 1..]].concat();
+                return (Cow::Owned(rest), Some(Dialect::Signalfx));
             }
             (None, None) => {}
             // One bracket alone, or the closing one first.
             _ => {
                 tally.tag_errors += 1;
-                return Cow::Borrowed(name);
+                return (Cow::Borrowed(name), None);
             }
         }
     }
@@ -36,9 +38,13 @@ pub(super) fn strip_from_name<'a>(
     match name.bytes().position(starts_list) {
         Some(at) => {
             tally.tag_errors += read_list(&name[at + 1..], '=', tags);
-            Cow::Borrowed(&name[..at])
+            let dialect = match name.as_bytes()[at] {
+                b'#' => Dialect::Librato,
+                _ => Dialect::Influxdb,
+            };
+            (Cow::Borrowed(&name[..at]), Some(dialect))
         }
-        None => Cow::Borrowed(name),
+        None => (Cow::Borrowed(name), None),
     }
 }
 
@@ -81,7 +87,7 @@ mod tests {
     fn check_with(dialects: Dialects, name: &str, rest: &str, want: &[(&str, &str)], errors: u64) {
         let mut tags = Vec::new();
         let mut tally = Tally::default();
-        let stripped = strip_from_name(name, &dialects, &mut tags, &mut tally);
+        let (stripped, _) = strip_from_name(name, &dialects, &mut tags, &mut tally);
         assert_eq!(stripped, rest, "{name}");
         assert_eq!(tags, want, "{name}");
         assert_eq!(tally.tag_errors, errors, "{name}");

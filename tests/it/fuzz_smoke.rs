@@ -13,10 +13,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::Value;
 
+use crate::checks;
 use crate::harness::data;
-
-#[path = "../../fuzz/checks.rs"]
-mod checks;
 
 const LINES: usize = 1_000_000;
 const MAPPING_FILES: usize = 10_000;

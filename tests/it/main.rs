@@ -1,6 +1,11 @@
 //! Tests of the whole program, from the outside. One binary, so that the crates
 //! are linked once.
 
+/// The Airflow profile, on lines of real clusters.
+mod airflow;
+/// What must hold for any bytes at all, shared with the fuzz targets.
+#[path = "../../fuzz/checks.rs"]
+mod checks;
 /// Recorded behaviour of statsd_exporter, case by case.
 mod conformance;
 /// A million mutated lines, ten thousand mutated mapping files.

@@ -338,6 +338,8 @@ fn signal(name: &str) -> Result<Signal> {
         "HUP" => Signal::HUP,
         "INT" => Signal::INT,
         "TERM" => Signal::TERM,
+        "USR1" => Signal::USR1,
+        "USR2" => Signal::USR2,
         _ => bail!("no such signal: {name}"),
     })
 }

@@ -9,14 +9,16 @@
 //! for the zero value, a key must not be given twice. The keys of `<<` are read
 //! where it stands: they replace those above it and are replaced by those below.
 
+mod values;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use super::notes::{Notes, quoted};
+use super::own::{self, OwnText, WrittenLearn};
 use super::{Defaults, HistogramText, MatchType, ObserverType, SummaryText};
-use crate::go_duration::{self, Units};
-use crate::mapping::yaml::{Content, Node, Scalar, Value};
+use crate::mapping::yaml::{Content, Node, Value};
 use crate::statsd::StatType;
 
 /// A value and its line in the file; the default is not in the file.
@@ -31,6 +33,7 @@ pub(super) struct At<T> {
 pub(super) struct WrittenFile {
     pub(super) defaults: WrittenDefaults,
     pub(super) rules: Vec<WrittenRule>,
+    pub(super) learn: Vec<WrittenLearn>,
 }
 
 /// The `defaults` section.
@@ -57,6 +60,7 @@ pub(super) struct WrittenRule {
     pub(super) summary: Option<At<SummaryText>>,
     pub(super) histogram: Option<At<HistogramText>>,
     pub(super) scale: Option<f64>,
+    pub(super) own: OwnText,
     pub(super) deprecated: Deprecated,
 }
 
@@ -85,24 +89,25 @@ pub(super) fn read(tree: &Node, notes: &mut Notes) -> WrittenFile {
 }
 
 /// A map with known keys, and how their values are read into a `T`.
-struct Section<T> {
+pub(super) struct Section<T> {
     /// For messages.
-    title: &'static str,
-    keys: &'static [&'static str],
+    pub(super) title: &'static str,
+    pub(super) keys: &'static [&'static str],
     /// Former names of keys.
-    renamed: &'static [(&'static str, &'static str)],
+    pub(super) renamed: &'static [(&'static str, &'static str)],
     /// Reads the value of one of `keys`; false for another.
-    field: fn(&mut Reader, &mut T, &str, &Node) -> bool,
+    pub(super) field: fn(&mut Reader, &mut T, &str, &Node) -> bool,
 }
 
 const FILE: Section<WrittenFile> = Section {
     title: "a mapping file",
-    keys: &["defaults", "mappings"],
+    keys: &["defaults", "mappings", "learn"],
     renamed: &[],
     field: |reader, file, key, node| {
         match key {
             "defaults" => reader.section(&DEFAULTS, node, &mut file.defaults),
             "mappings" => file.rules = reader.list(key, node, Reader::rule),
+            "learn" => file.learn = reader.list(key, node, own::read_learn),
             _ => return false,
         }
         true
@@ -118,6 +123,11 @@ const DEFAULTS: Section<WrittenDefaults> = Section {
         "ttl",
         "summary_options",
         "histogram_options",
+        "rename_tags",
+        "drop_tags",
+        "gauge_signs",
+        "gauge_aggregation",
+        "source_ttl",
     ],
     renamed: &[("timer_type", "observer_type")],
     field: |reader, section, key, node| {
@@ -131,6 +141,7 @@ const DEFAULTS: Section<WrittenDefaults> = Section {
             "ttl" => defaults.ttl_ns = reader.duration(key, node),
             "summary_options" => reader.section(&SUMMARY, node, &mut defaults.summary),
             "histogram_options" => reader.section(&HISTOGRAM, node, &mut defaults.histogram),
+            _ if own::read_default(reader, &mut defaults.own, key, node) => {}
             _ => return reader.deprecated(&mut section.deprecated, key, node),
         }
         true
@@ -153,6 +164,17 @@ const RULE: Section<WrittenRule> = Section {
         "summary_options",
         "histogram_options",
         "scale",
+        "when",
+        "unless",
+        "match_tags",
+        "rename_tags",
+        "drop_tags",
+        "dag_and_task",
+        "scale_when",
+        "drop_negative",
+        "gauge_signs",
+        "gauge_aggregation",
+        "source_ttl",
     ],
     renamed: &[("timer_type", "observer_type")],
     field: |reader, rule, key, node| {
@@ -170,6 +192,7 @@ const RULE: Section<WrittenRule> = Section {
             "summary_options" => reader.optional_section(&SUMMARY, node, &mut rule.summary),
             "histogram_options" => reader.optional_section(&HISTOGRAM, node, &mut rule.histogram),
             "scale" => rule.scale = (!is_null(node)).then(|| reader.number(key, node)),
+            _ if own::read_key(reader, &mut rule.own, key, node) => {}
             _ => return reader.deprecated(&mut rule.deprecated, key, node),
         }
         true
@@ -248,28 +271,23 @@ const MATCH_TYPES: &[(&str, MatchType)] = &[
 /// Whether each action drops the sample.
 const ACTIONS_DROP: &[(&str, bool)] = &[("map", false), ("drop", true), ("", false)];
 
-const STAT_TYPES: &[(&str, StatType)] = &[
-    ("counter", StatType::Counter),
-    ("gauge", StatType::Gauge),
-    ("observer", StatType::Observer),
-    (DEPRECATED_OBSERVER, StatType::Observer),
-];
-
-/// What the type `observer` was called once.
-const DEPRECATED_OBSERVER: &str = "timer";
-
 /// The former and the present name of a key, and whether the latter is given.
 type Renamed = (&'static str, &'static str, bool);
 
-struct Reader<'a> {
-    notes: &'a mut Notes,
+pub(super) struct Reader<'a> {
+    pub(super) notes: &'a mut Notes,
 }
 
 // === Maps and lists ===
 
 impl Reader<'_> {
     /// Reads a map into `target`; null makes that empty.
-    fn section<T: Default>(&mut self, section: &Section<T>, node: &Node, target: &mut T) {
+    pub(super) fn section<T: Default>(
+        &mut self,
+        section: &Section<T>,
+        node: &Node,
+        target: &mut T,
+    ) {
         if is_null(node) {
             *target = T::default();
             return;
@@ -390,7 +408,7 @@ impl Reader<'_> {
     }
 
     /// The elements of a list, of which null is an empty one.
-    fn list<T>(
+    pub(super) fn list<T>(
         &mut self,
         key: &str,
         node: &Node,
@@ -406,7 +424,11 @@ impl Reader<'_> {
         }
     }
 
-    fn entries<'n>(&mut self, title: &str, node: &'n Node) -> Option<&'n [(Rc<Node>, Rc<Node>)]> {
+    pub(super) fn entries<'n>(
+        &mut self,
+        title: &str,
+        node: &'n Node,
+    ) -> Option<&'n [(Rc<Node>, Rc<Node>)]> {
         match &node.content {
             Content::Map(entries) => Some(entries),
             _ => {
@@ -453,189 +475,6 @@ impl Reader<'_> {
     }
 }
 
-// === Values ===
-
-impl Reader<'_> {
-    /// Any scalar as it is written; null is empty.
-    fn text(&mut self, key: &str, node: &Node) -> String {
-        self.written(key, node).unwrap_or_default()
-    }
-
-    fn key(&mut self, node: &Node) -> Option<String> {
-        self.written("a key", node)
-    }
-
-    fn written(&mut self, key: &str, node: &Node) -> Option<String> {
-        let (scalar, value) = self.scalar(key, node, "text")?;
-        Some(match value {
-            Value::Null => String::new(),
-            Value::Text(text) => text.into_owned(),
-            _ => scalar.text().to_owned(),
-        })
-    }
-
-    /// One of some words; none for null.
-    fn word<T: Copy>(&mut self, key: &str, node: &Node, words: &[(&str, T)]) -> Option<T> {
-        if is_null(node) {
-            return None;
-        }
-        let text = self.written(key, node)?;
-        let found = words.iter().find(|(word, _)| *word == text);
-        if found.is_none() {
-            let words: Vec<&str> = words
-                .iter()
-                .map(|(word, _)| *word)
-                .filter(|word| !word.is_empty() && *word != DEPRECATED_OBSERVER)
-                .collect();
-            self.mismatch(key, &words.join(" or "), node);
-        }
-        found.map(|(_, value)| *value)
-    }
-
-    fn stat_type(&mut self, key: &str, node: &Node) -> Option<StatType> {
-        if is_text(node, DEPRECATED_OBSERVER) {
-            let message = format!("the {key} `timer` is deprecated: write `observer`");
-            self.notes.warn(node.line, message);
-        }
-        self.word(key, node, STAT_TYPES)
-    }
-
-    fn flag(&mut self, key: &str, node: &Node) -> bool {
-        const WANTED: &str = "true or false";
-        match self.scalar(key, node, WANTED) {
-            Some((_, Value::Bool(flag))) => flag,
-            Some((_, Value::Null)) | None => false,
-            Some(_) => {
-                self.mismatch(key, WANTED, node);
-                false
-            }
-        }
-    }
-
-    fn number(&mut self, key: &str, node: &Node) -> f64 {
-        const WANTED: &str = "a number without quotes";
-        match self.scalar(key, node, WANTED) {
-            Some((_, Value::Int(number))) => number as f64,
-            Some((_, Value::Float(number))) => number,
-            Some((_, Value::Null)) | None => 0.0,
-            Some(_) => {
-                self.mismatch(key, WANTED, node);
-                0.0
-            }
-        }
-    }
-
-    /// A fraction is cut off.
-    fn count(&mut self, key: &str, node: &Node) -> u32 {
-        const WANTED: &str = "a number from 0 to 4294967295 without quotes";
-        const MAX: f64 = u32::MAX as f64;
-        let count = match self.scalar(key, node, WANTED) {
-            Some((_, Value::Int(number))) => u32::try_from(number).ok(),
-            Some((_, Value::Float(number))) => (0.0..=MAX)
-                .contains(&number.trunc())
-                .then_some(number as u32),
-            Some((_, Value::Null)) | None => Some(0),
-            Some(_) => None,
-        };
-        count.unwrap_or_else(|| {
-            self.mismatch(key, WANTED, node);
-            0
-        })
-    }
-
-    /// In nanoseconds. A bare number is one of nanoseconds, though most who
-    /// write one mean seconds.
-    fn duration(&mut self, key: &str, node: &Node) -> i64 {
-        const WANTED: &str = "a duration such as 30s";
-        let nanos = match self.scalar(key, node, WANTED) {
-            Some((_, Value::Int(number))) => i64::try_from(number).ok(),
-            Some((_, Value::Float(number))) => (number <= i64::MAX as f64).then_some(number as i64),
-            Some((_, Value::Text(text))) => match go_duration::parse(&text, Units::Go) {
-                Ok(nanos) => return nanos,
-                Err(problem) => {
-                    let message = format!("the {key} {} {problem}", quoted(&text));
-                    self.notes.error(node.line, message);
-                    return 0;
-                }
-            },
-            Some((_, Value::Null)) | None => Some(0),
-            Some((_, Value::Bool(_))) => None,
-        };
-        let Some(nanos) = nanos else {
-            self.mismatch(key, WANTED, node);
-            return 0;
-        };
-        if nanos != 0 && nanos.unsigned_abs() < 1_000_000_000 {
-            let message = format!(
-                "the {key} {nanos} is one of nanoseconds, as it has no unit: write `{nanos}s` for seconds, or `{nanos}ns`"
-            );
-            self.notes.warn(node.line, message);
-        }
-        nanos
-    }
-
-    fn max_age(&mut self, key: &str, node: &Node) -> i64 {
-        let nanos = self.duration(key, node);
-        if nanos <= 0 && !is_null(node) {
-            let message =
-                format!("the {key} is not above zero: remove it, or write one such as 10m");
-            self.notes.warn(node.line, message);
-        }
-        nanos
-    }
-
-    fn quantiles(&mut self, key: &str, node: &Node) -> Vec<(f64, f64)> {
-        self.list(key, node, |reader, _, node| {
-            let mut quantile = (0.0, 0.0);
-            reader.section(&QUANTILE, node, &mut quantile);
-            if !(0.0..=1.0).contains(&quantile.0) {
-                let message = format!(
-                    "there is no quantile {}: write one from 0 to 1, such as 0.99",
-                    quantile.0
-                );
-                reader.notes.warn(node.line, message);
-            }
-            quantile
-        })
-    }
-
-    fn buckets(&mut self, key: &str, node: &Node) -> Vec<f64> {
-        let buckets = self.list(key, node, Reader::number);
-        if !buckets.is_sorted_by(|lower, upper| lower < upper) {
-            let message = format!("the {key} do not increase: sort them and remove doubles");
-            self.notes.warn(node.line, message);
-        }
-        buckets
-    }
-
-    /// The scalar at `node` and what it means.
-    fn scalar<'n>(
-        &mut self,
-        key: &str,
-        node: &'n Node,
-        wanted: &str,
-    ) -> Option<(&'n Scalar, Value<'n>)> {
-        let Content::Scalar(scalar) = &node.content else {
-            self.mismatch(key, wanted, node);
-            return None;
-        };
-        match scalar.value() {
-            Ok(value) => Some((scalar, value)),
-            Err(problem) => {
-                let text = quoted(scalar.text());
-                self.notes
-                    .error(node.line, format!("{text} {problem}: correct either"));
-                None
-            }
-        }
-    }
-
-    fn mismatch(&mut self, key: &str, wanted: &str, node: &Node) {
-        let message = format!("{} must be {wanted}, not {}", quoted(key), describe(node));
-        self.notes.error(node.line, message);
-    }
-}
-
 fn at<T>(node: &Node, value: T) -> At<T> {
     At {
         line: node.line,
@@ -643,7 +482,7 @@ fn at<T>(node: &Node, value: T) -> At<T> {
     }
 }
 
-fn is_null(node: &Node) -> bool {
+pub(super) fn is_null(node: &Node) -> bool {
     matches!(&node.content, Content::Scalar(scalar) if scalar.value() == Ok(Value::Null))
 }
 
