@@ -259,6 +259,19 @@ flags! {
         "receive.steering" => receive_steering: Steering = "flow";
         /// Keep each of these threads on a core of its own.
         "receive.pin" => receive_pin: bool = "false";
+        /// TCP and Unix stream connections that there may be at once; further
+        /// ones are closed.
+        "stream.max-connections" => stream_max_connections: u64 = "16384";
+        /// How long nothing may come over such a connection before it is
+        /// closed; 0s is for ever.
+        "stream.idle-timeout" => stream_idle_timeout: Nanos = "0s";
+        /// Bytes that a line over a connection may have, newline included, when
+        /// longer ones are only skipped. 0 means 4096, and that a longer line
+        /// closes its connection, as with statsd_exporter.
+        "stream.line-max" => stream_line_max: u64 = "0";
+        /// How long to go on, receiving and serving pages but not ready, when
+        /// told to end.
+        "shutdown.grace" => shutdown_grace: Nanos = "0s";
     }
     "Accepted for compatibility" {
         /// Only 0 has an effect: no line is remembered, and the metrics of the

@@ -15,6 +15,7 @@ mod address;
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -56,6 +57,10 @@ pub struct Config {
     pub dialects: Dialects,
     /// How datagrams are received.
     pub receive: Receive,
+    /// How connections are read.
+    pub stream: Stream,
+    /// How long to go on when told to end.
+    pub shutdown_grace: Duration,
 }
 
 /// Where mapping rules come from.
@@ -101,6 +106,18 @@ pub struct Receive {
     pub read_buffer: i32,
 }
 
+/// How connections are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Connections that there may be at once.
+    pub connections_max: usize,
+    /// How long nothing may come over one; none is for ever.
+    pub idle_max: Option<Duration>,
+    /// What a line may have, newline included; longer ones are skipped. Without
+    /// it they are those of statsd_exporter, and end their connection.
+    pub line_bytes_max: Option<usize>,
+}
+
 impl Config {
     /// Checks the settings that hold for every run.
     ///
@@ -133,6 +150,8 @@ impl Config {
                 pin: flags.receive_pin,
                 read_buffer: read_buffer(flags.statsd_read_buffer),
             },
+            stream: stream(flags)?,
+            shutdown_grace: duration("shutdown.grace", flags.shutdown_grace, SHUTDOWN_GRACE_MAX)?,
         })
     }
 }
@@ -310,15 +329,55 @@ fn shards(count: u64) -> Result<NonZeroUsize, ConfigError> {
 const GATHER_MAX: Duration = Duration::from_millis(20);
 
 fn gather(time: GatherTime) -> Result<Gather, ConfigError> {
-    let GatherTime::AtMost(Nanos(nanos)) = time else {
-        return Ok(Gather::Auto);
-    };
+    match time {
+        GatherTime::Auto => Ok(Gather::Auto),
+        GatherTime::AtMost(time) => {
+            duration("receive.gather", time, GATHER_MAX).map(Gather::AtMost)
+        }
+    }
+}
+
+/// More connections than any machine has descriptors.
+const CONNECTIONS_MAX: u64 = 1 << 24;
+
+/// A timeout beyond this is none.
+const IDLE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Caps for lines: that of statsd_exporter, and what a connection may take of
+/// memory.
+const LINE_BYTES: RangeInclusive<u64> = 4096..=1 << 20;
+
+fn stream(flags: &Flags) -> Result<Stream, ConfigError> {
+    let connections = flags.stream_max_connections;
+    if !(1..=CONNECTIONS_MAX).contains(&connections) {
+        let why = format!("is not from 1 to {CONNECTIONS_MAX}");
+        let flag = "stream.max-connections";
+        return Err(ConfigError::bad_value(flag, &connections.to_string(), why));
+    }
+    let line_bytes = flags.stream_line_max;
+    if line_bytes != 0 && !LINE_BYTES.contains(&line_bytes) {
+        let (least, most) = LINE_BYTES.into_inner();
+        let why = format!("is neither 0 nor from {least} to {most}");
+        let flag = "stream.line-max";
+        return Err(ConfigError::bad_value(flag, &line_bytes.to_string(), why));
+    }
+    let idle = duration("stream.idle-timeout", flags.stream_idle_timeout, IDLE_MAX)?;
+    Ok(Stream {
+        connections_max: connections as usize,
+        idle_max: (!idle.is_zero()).then_some(idle),
+        line_bytes_max: (line_bytes != 0).then_some(line_bytes as usize),
+    })
+}
+
+/// Longer than anything waits for a process to end.
+const SHUTDOWN_GRACE_MAX: Duration = Duration::from_secs(3600);
+
+fn duration(flag: &str, Nanos(nanos): Nanos, max: Duration) -> Result<Duration, ConfigError> {
     let time = u64::try_from(nanos).ok().map(Duration::from_nanos);
-    let time = time.filter(|time| *time <= GATHER_MAX).ok_or_else(|| {
-        let why = "is not from 0 to 20ms; write for example 5ms";
-        ConfigError::bad_value("receive.gather", &format!("{nanos}ns"), why)
-    })?;
-    Ok(Gather::AtMost(time))
+    time.filter(|time| *time <= max).ok_or_else(|| {
+        let why = format!("is not from 0 to {max:?}");
+        ConfigError::bad_value(flag, &format!("{nanos}ns"), why)
+    })
 }
 
 /// What to ask for when nobody says: some 5000 datagrams, and as many again

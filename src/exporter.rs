@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! pitot-udp-N, pitot-unixgram-0   a receiver and its worker each
-//! pitot-tcp, pitot-unixstream     connections and their worker each
+//! pitot-tcp-N, pitot-unixstream-N connections and their worker each
 //! pitot-relay                     copies of all lines, if asked for
 //! pitot-http                      the web server; a page renders on a thread
 //!                                 of its own
@@ -12,15 +12,19 @@
 //!
 //! The order of start-up decides which error wins, and is the reference's (see
 //! `config`). On the way down receivers stop first, with what has arrived
-//! counted, and the web server last.
+//! counted, and the web server last. With a grace period all of it goes on for a
+//! while before that, so that late senders and a last scrape are served.
 
+mod ending;
 mod families;
+mod listeners;
 mod receivers;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -28,17 +32,16 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use socket2::Socket;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use crate::cli::{BUILD, Flags};
 use crate::clock::Clock;
-use crate::config::{Address, Config, Endpoints};
+use crate::config::{self, Config, Endpoints};
 use crate::http::{self, HandlerStats, Pages, Site};
 use crate::mapping::Mapper;
-use crate::receive::socket::{self, SocketFile};
-use crate::receive::{self, Backend, Bell, Gather, Stop, stream};
+use crate::receive::socket::SocketFile;
+use crate::receive::{self, Backend, Bell, Gather, LongLines, Stop, stream};
 use crate::registry::Registry;
 use crate::relay::{self, Relay};
 use crate::render::{self, Format};
@@ -47,6 +50,8 @@ use crate::sys::affinity;
 use crate::telemetry::{self, BuildInfo, Telemetry};
 use crate::worker::{Shared, Transport, Worker};
 
+use self::ending::{Ending, Happening, Happenings};
+use self::listeners::{Listeners, open_tcp};
 use self::receivers::Receivers;
 
 /// How often silent series are looked for.
@@ -91,7 +96,9 @@ struct Exporter {
     socket_files: Vec<SocketFile>,
     web: TcpListener,
     site: Site,
-    ending: mpsc::UnboundedReceiver<Ending>,
+    endings: mpsc::UnboundedReceiver<Ending>,
+    /// How long to go on when told to end.
+    grace: Duration,
 }
 
 /// A datagram socket, all that its thread needs.
@@ -137,15 +144,6 @@ impl Datagrams {
     }
 }
 
-/// Why the program ends.
-#[derive(Debug)]
-enum Ending {
-    /// A request or a signal asked for it.
-    Asked(&'static str),
-    /// A receiver could not even begin, for want of memory or descriptors.
-    Failed(anyhow::Error),
-}
-
 /// What requests and signals act on.
 struct Control {
     shared: Arc<Shared>,
@@ -153,6 +151,8 @@ struct Control {
     rules: RuleSource,
     /// Held during a reload, so that two never overtake each other.
     reloading: Mutex<()>,
+    /// The program has been told to end, and nothing new should be sent here.
+    is_ending: AtomicBool,
     end: mpsc::UnboundedSender<Ending>,
 }
 
@@ -221,12 +221,13 @@ impl Exporter {
         let receivers = Arc::new(receivers);
         families::watch_receivers(&shared.telemetry, &receivers);
 
-        let (end, ending) = mpsc::unbounded_channel();
+        let (end, endings) = mpsc::unbounded_channel();
         let control = Arc::new(Control {
             shared,
             receivers,
             rules,
             reloading: Mutex::default(),
+            is_ending: AtomicBool::new(false),
             end,
         });
         let options = http::Options {
@@ -244,14 +245,17 @@ impl Exporter {
             socket_files: listeners.files,
             web,
             site: Site::new(options, pages, stats),
-            ending,
+            endings,
+            grace: config.shutdown_grace,
         };
         let options = receive::Options {
             backend: chosen.backend,
             gather: config.receive.gather,
         };
         exporter.receive(datagrams, options, config.receive.pin)?;
-        exporter.accept(listeners.streams, chosen.backend)?;
+        let threads = config.receive.shards.get();
+        let options = stream_options(&config.stream);
+        exporter.accept(listeners.streams, chosen.backend, threads, &options)?;
         Ok(exporter)
     }
 
@@ -281,20 +285,24 @@ impl Exporter {
         Ok(())
     }
 
-    /// Starts a thread for each listener.
+    /// Starts so many threads for each listener; whichever is free accepts.
     fn accept(
         &mut self,
         streams: Vec<(Transport, Socket)>,
         backend: Backend,
+        threads: usize,
+        options: &stream::Options,
     ) -> anyhow::Result<()> {
         for (transport, listener) in streams {
-            let feed = self.relay.as_ref().map(Relay::feed);
-            let worker = Worker::new(Arc::clone(&self.control.shared), transport, feed);
-            let stop = self.stop.clone();
-            let options = stream::Options::default();
-            self.spawn(format!("pitot-{transport}"), move || {
-                stream::run(vec![listener], backend, options, &stop, worker)
-            })?;
+            for thread in 0..threads {
+                let listener = listener.try_clone().context("cannot share a listener")?;
+                let feed = self.relay.as_ref().map(Relay::feed);
+                let worker = Worker::new(Arc::clone(&self.control.shared), transport, feed);
+                let (stop, options) = (self.stop.clone(), options.clone());
+                self.spawn(format!("pitot-{transport}-{thread}"), move || {
+                    stream::run(vec![listener], backend, options, &stop, worker)
+                })?;
+            }
         }
         Ok(())
     }
@@ -331,9 +339,13 @@ impl Exporter {
         });
         let ending = runtime.block_on(async {
             // Before anybody can learn that the program is ready, and act on it.
-            let signals = Signals::catch().context("cannot catch signals")?;
+            let happenings = Happenings::watch(self.endings);
+            let mut happenings = happenings.context("cannot catch signals")?;
             let web = tokio::spawn(web);
-            let ending = watch(&self.control, &mut self.ending, signals).await;
+            let ending = watch(&self.control, &mut happenings).await;
+            if let Ending::Asked(by) = ending {
+                self.control.linger(by, self.grace, &mut happenings).await;
+            }
             self.stop.raise();
             for thread in self.threads.drain(..) {
                 // A panic in a receiver has ended the process already.
@@ -353,7 +365,11 @@ impl Exporter {
         drop(self.socket_files);
         match ending {
             Ending::Asked(by) => {
-                info!(by, "Everything received is counted; goodbye");
+                let (datagrams, dropped) = self.control.receivers.totals();
+                info!(
+                    by,
+                    datagrams, dropped, "Everything received is counted; goodbye"
+                );
                 Ok(())
             }
             Ending::Failed(error) => Err(error),
@@ -361,59 +377,44 @@ impl Exporter {
     }
 }
 
-/// The signals that mean something.
-struct Signals {
-    hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// The reference takes no notice of the others either, which would end a
-    /// process that does not catch them.
-    fn catch() -> io::Result<Signals> {
-        for kind in [
-            SignalKind::alarm(),
-            SignalKind::io(),
-            SignalKind::user_defined1(),
-            SignalKind::user_defined2(),
-        ] {
-            // Stays caught although nobody listens.
-            drop(signal(kind)?);
-        }
-        Ok(Signals {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-}
-
-/// Handles signals and sweeps until there is a reason to end.
-async fn watch(
-    control: &Control,
-    endings: &mut mpsc::UnboundedReceiver<Ending>,
-    mut signals: Signals,
-) -> Ending {
-    let registry = &control.shared.registry;
+/// Reloads and sweeps until there is a reason to end.
+async fn watch(control: &Control, happenings: &mut Happenings) -> Ending {
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         // This runs on the main thread, which has nothing else to do, so what
         // is done here may take its time.
         tokio::select! {
-            _ = sweep.tick() => {
-                registry.sweep(registry.clock().now());
-                control.receivers.look();
+            _ = sweep.tick() => control.sweep(),
+            happening = happenings.next() => match happening {
+                Happening::Reload => control.reload(),
+                Happening::End(ending) => return ending,
             }
-            _ = signals.hangup.recv() => control.reload(),
-            _ = signals.interrupt.recv() => return Ending::Asked("SIGINT"),
-            _ = signals.terminate.recv() => return Ending::Asked("SIGTERM"),
-            Some(ending) = endings.recv() => return ending,
         }
     }
 }
 
 // === impl Control ===
+
+impl Control {
+    fn sweep(&self) {
+        let registry = &self.shared.registry;
+        registry.sweep(registry.clock().now());
+        self.receivers.look();
+    }
+
+    /// Goes on for `grace`, but tells everybody to look for another: late
+    /// datagrams are received, and there is time for a last scrape. Being told
+    /// to end once more cuts it short.
+    async fn linger(&self, by: &str, grace: Duration, happenings: &mut Happenings) {
+        self.is_ending.store(true, Ordering::Relaxed);
+        if grace.is_zero() {
+            return;
+        }
+        info!(by, ?grace, "Ending; going on for the grace period");
+        // What comes of it does not matter: it ends either way.
+        let _ = tokio::time::timeout(grace, watch(self, happenings)).await;
+    }
+}
 
 impl Pages for Control {
     fn render(&self, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
@@ -454,86 +455,24 @@ impl Pages for Control {
 
     fn ready(&self) -> bool {
         // Receivers run before the web server does.
-        true
+        !self.is_ending.load(Ordering::Relaxed)
     }
 }
 
-/// Sockets that were opened and are not yet read.
-#[derive(Default)]
-struct Listeners {
-    /// With the number of each among its transport's sockets.
-    datagrams: Vec<(Transport, usize, OwnedFd)>,
-    streams: Vec<(Transport, Socket)>,
-    files: Vec<SocketFile>,
-}
-
-impl Listeners {
-    fn open(config: &Config, endpoints: &Endpoints) -> anyhow::Result<Listeners> {
-        let mut listeners = Listeners::default();
-        let bytes = config.receive.read_buffer;
-        if let Some(address) = &endpoints.udp {
-            let group = socket::udp_group(address.resolve()?, config.receive.shards, bytes);
-            let group = group.with_context(|| cannot_open(address.as_str()))?;
-            socket::steer(&group, config.receive.steering)
-                .context("--receive.steering: the kernel refuses the filter")?;
-            info!(
-                address = address.as_str(),
-                sockets = group.len(),
-                "Receiving StatsD over UDP"
-            );
-            let numbered = group.into_iter().enumerate();
-            listeners
-                .datagrams
-                .extend(numbered.map(|(shard, socket)| (Transport::Udp, shard, socket.into())));
-        }
-        if let Some(address) = &endpoints.tcp {
-            let listener = open_tcp(address)?;
-            listeners.streams.push((Transport::Tcp, listener.into()));
-            info!(address = address.as_str(), "Receiving StatsD over TCP");
-        }
-        if let Some(path) = &endpoints.unix_datagram {
-            let opened = socket::unix_datagram(path, bytes);
-            let (socket, file) =
-                opened.with_context(|| cannot_open(&path.display().to_string()))?;
-            listeners
-                .datagrams
-                .push((Transport::Unixgram, 0, socket.into()));
-            listeners.keep(file, path, endpoints.unix_mode);
-        }
-        if let Some(path) = &endpoints.unix_stream {
-            let opened = socket::unix_listener(path);
-            let (listener, file) =
-                opened.with_context(|| cannot_open(&path.display().to_string()))?;
-            listeners
-                .streams
-                .push((Transport::UnixStream, listener.into()));
-            listeners.keep(file, path, endpoints.unix_mode);
-        }
-        Ok(listeners)
+fn stream_options(config: &config::Stream) -> stream::Options {
+    let mut options = stream::Options {
+        idle_max: config.idle_max,
+        places: Arc::new(Semaphore::new(config.connections_max)),
+        ..stream::Options::default()
+    };
+    if let Some(bytes) = config.line_bytes_max {
+        options.line_bytes_max = bytes;
+        options.long_lines = LongLines::Skip;
     }
-
-    fn keep(&mut self, file: SocketFile, path: &Path, mode: Option<u32>) {
-        let path = path.display();
-        info!(%path, "Receiving StatsD on a Unix socket");
-        if let Some(mode) = mode
-            && let Err(error) = file.set_mode(mode)
-        {
-            warn!(%path, %error, "The permissions of the socket stay as the umask has them");
-        }
-        self.files.push(file);
-    }
+    options
 }
 
-fn open_tcp(address: &Address) -> anyhow::Result<TcpListener> {
-    let resolved: SocketAddr = address.resolve()?;
-    socket::tcp_listener(resolved).with_context(|| cannot_open(address.as_str()))
-}
-
-fn cannot_open(address: &str) -> String {
-    format!("cannot listen on {address}; choose one of this machine that is free and permitted")
-}
-
-fn start_relay(relay: &crate::config::Relay, telemetry: &Telemetry) -> anyhow::Result<Relay> {
+fn start_relay(relay: &config::Relay, telemetry: &Telemetry) -> anyhow::Result<Relay> {
     let options = relay::Options {
         target: relay.target.resolve()?,
         target_text: relay.target.as_str().to_owned(),

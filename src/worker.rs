@@ -417,6 +417,8 @@ impl LineSink for Worker {
             StreamEvent::ReadFailed => Count::UnixStreamErrors,
             StreamEvent::LineTooLong if is_tcp => Count::TcpTooLongLines,
             StreamEvent::LineTooLong => Count::UnixStreamTooLongLines,
+            StreamEvent::Refused => Count::RefusedConnections,
+            StreamEvent::Idle => Count::IdleConnections,
             StreamEvent::AcceptFailed => Count::AcceptErrors,
         };
         self.counts[count] += 1;

@@ -120,6 +120,22 @@ impl Receivers {
         }
     }
 
+    /// Datagrams received, and those that the kernel dropped before.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        let received = |receiver: &Receiver| {
+            let counts = [Count::UdpPackets, Count::UnixgramPackets];
+            counts
+                .map(|count| receiver.counts.get(count))
+                .iter()
+                .sum::<u64>()
+        };
+        let dropped = |receiver: &Receiver| receiver.dropped(receiver.memory());
+        (
+            self.0.iter().map(received).sum(),
+            self.0.iter().map(dropped).sum(),
+        )
+    }
+
     /// The families of the page.
     pub(super) fn families(&self) -> Vec<MetricFamily> {
         if self.0.is_empty() {

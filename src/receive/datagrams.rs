@@ -20,7 +20,7 @@ use super::bell::Listener;
 use super::multishot::Multishot;
 use super::pace::Pace;
 use super::recvmmsg::Recvmmsg;
-use super::{Backend, Bell, DRAIN_MAX, Gather, Sink, Stop};
+use super::{Backend, Bell, DRAIN_MAX, Gather, IDLE_INTERVAL, IDLE_INTERVAL_LONG, Sink, Stop};
 use crate::sys::Datagram;
 use crate::sys::socket_options::receive_memory;
 
@@ -82,6 +82,7 @@ pub fn run(
         gather: options.gather,
         stop,
         listener: Listener::new(bell),
+        patience: IDLE_INTERVAL,
     };
     let mut plain = Recvmmsg::new(socket, stop, bell)?;
     if options.backend == Backend::IoUring {
@@ -102,6 +103,8 @@ struct Receiver<'r> {
     gather: Gather,
     stop: &'r Stop,
     listener: Listener<'r>,
+    /// How long to wait before the sink is told that nothing comes.
+    patience: Duration,
 }
 
 impl Receiver<'_> {
@@ -142,10 +145,12 @@ impl Receiver<'_> {
         left: Left,
         sink: &mut impl Sink,
     ) -> io::Result<Left> {
-        if left == Left::Nothing && !source.wait(pace.rest(), super::IDLE_INTERVAL)? {
+        if left == Left::Nothing && !source.wait(pace.rest(), self.patience)? {
             sink.idle();
+            self.patience = IDLE_INTERVAL_LONG;
             return Ok(Left::Nothing);
         }
+        self.patience = IDLE_INTERVAL;
         let ring = self.listener.heard();
         if pace.rests()
             && let Ok(memory) = receive_memory(self.socket)

@@ -5,6 +5,8 @@
 //! and line and newline must fit into the window together. What is left at the
 //! end of the stream is a line too, and keeps its carriage return.
 
+use std::ops::ControlFlow;
+
 /// Cuts the bytes of one connection into lines.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -12,50 +14,90 @@ pub(super) struct Lines {
     /// than the window.
     partial: Vec<u8>,
     window_bytes: usize,
+    long_lines: LongLines,
+    /// What comes up to the next newline belongs to a line that was too long.
+    is_skipping: bool,
 }
 
-/// A line did not fit into the window.
+/// What a line that does not fit into the window does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub enum LongLines {
+    /// It ends the connection, as with the reference.
+    End,
+    /// It is skipped.
+    Skip,
+}
+
+/// A line as it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framed<'a> {
+    /// Without its end.
+    Line(&'a [u8]),
+    /// One that does not fit into the window.
+    TooLong,
+}
 
 impl Lines {
     /// Lines of at most `window_bytes`, newline included.
-    pub(super) fn new(window_bytes: usize) -> Lines {
+    pub(super) fn new(window_bytes: usize, long_lines: LongLines) -> Lines {
         Lines {
             partial: Vec::new(),
             window_bytes,
+            long_lines,
+            is_skipping: false,
         }
     }
 
-    /// Visits the lines that end within `bytes`, without their ends, and keeps
-    /// the rest. Lines before one that is too long are visited; nothing can be
-    /// read after it.
+    /// Visits the lines that end within `bytes` and keeps the rest. Breaks, with
+    /// nothing to be read after it, at a line that ends the connection.
     pub(super) fn feed(
         &mut self,
         bytes: &[u8],
-        mut visit: impl FnMut(&[u8]),
-    ) -> Result<(), TooLong> {
+        mut visit: impl FnMut(Framed<'_>),
+    ) -> ControlFlow<()> {
         let mut start = 0;
         for newline in memchr::memchr_iter(b'\n', bytes) {
             let piece = &bytes[start..newline];
             start = newline + 1;
-            if self.partial.len() + piece.len() >= self.window_bytes {
-                return Err(TooLong);
+            if std::mem::take(&mut self.is_skipping) {
+                continue;
+            }
+            if !self.fits(piece) {
+                self.refuse(&mut visit)?;
+                continue;
             }
             if self.partial.is_empty() {
-                visit(without_carriage_return(piece));
+                visit(Framed::Line(without_carriage_return(piece)));
             } else {
                 self.partial.extend_from_slice(piece);
-                visit(without_carriage_return(&self.partial));
+                visit(Framed::Line(without_carriage_return(&self.partial)));
                 self.partial.clear();
             }
         }
         let rest = &bytes[start..];
-        if self.partial.len() + rest.len() >= self.window_bytes {
-            return Err(TooLong);
+        if self.is_skipping {
+            return ControlFlow::Continue(());
+        }
+        if !self.fits(rest) {
+            self.is_skipping = true;
+            return self.refuse(&mut visit);
         }
         self.partial.extend_from_slice(rest);
-        Ok(())
+        ControlFlow::Continue(())
+    }
+
+    /// Whether what is kept, `more` and a newline fit into the window.
+    fn fits(&self, more: &[u8]) -> bool {
+        self.partial.len() + more.len() < self.window_bytes
+    }
+
+    fn refuse(&mut self, visit: &mut impl FnMut(Framed<'_>)) -> ControlFlow<()> {
+        self.partial.clear();
+        visit(Framed::TooLong);
+        match self.long_lines {
+            LongLines::End => ControlFlow::Break(()),
+            LongLines::Skip => ControlFlow::Continue(()),
+        }
     }
 
     /// The line without an end that the stream ended with, if it did.
@@ -73,24 +115,43 @@ mod tests {
     use super::*;
 
     /// With a window of 8 bytes, `chunks` give `lines`, each followed by `|`;
-    /// the rest at the end, if any, is in parentheses, and `!` marks a line that
-    /// is too long.
+    /// `!` marks a line that is too long and ends the reading, and the rest at
+    /// the end, if any, is in parentheses.
     fn check(chunks: &[&str], lines: &str) {
+        check_with(LongLines::End, chunks, lines);
+    }
+
+    fn check_with(long_lines: LongLines, chunks: &[&str], lines: &str) {
         let mut seen = String::new();
-        let mut framing = Lines::new(8);
+        let mut framing = Lines::new(8, long_lines);
         let fed = chunks.iter().try_for_each(|chunk| {
-            framing.feed(chunk.as_bytes(), |line| {
-                seen += std::str::from_utf8(line).unwrap();
-                seen.push('|');
+            framing.feed(chunk.as_bytes(), |framed| match framed {
+                Framed::Line(line) => {
+                    seen += std::str::from_utf8(line).unwrap();
+                    seen.push('|');
+                }
+                Framed::TooLong => seen.push('!'),
             })
         });
-        match (fed, framing.rest()) {
-            (Err(TooLong), _) => seen.push('!'),
-            (Ok(()), Some(rest)) => seen += &format!("({})", std::str::from_utf8(rest).unwrap()),
-            (Ok(()), None) => {}
+        if fed.is_continue()
+            && let Some(rest) = framing.rest()
+        {
+            seen += &format!("({})", std::str::from_utf8(rest).unwrap());
         }
         assert_eq!(seen, lines, "{chunks:?}");
         assert!(framing.partial.len() < 8);
+    }
+
+    #[test]
+    fn a_long_line_may_be_skipped() {
+        let check = |chunks: &[&str], lines| check_with(LongLines::Skip, chunks, lines);
+        check(&["12345678\na\n"], "!a|");
+        check(&["a\n12345678\n"], "a|!");
+        check(&["12345", "678", "9", "\n", "a"], "!(a)");
+        check(&["12345678", "\n12345678\n", "a\n"], "!!a|");
+        check(&["1234", "56789\nab\n"], "!ab|");
+        check(&["12345678"], "!");
+        check(&["1234567\n\n"], "1234567||");
     }
 
     #[test]

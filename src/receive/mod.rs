@@ -37,11 +37,15 @@ use std::time::Duration;
 pub use crate::sys::event::Stop;
 pub use bell::{Bell, Ring};
 pub use datagrams::{Options, run};
+pub use lines::LongLines;
 pub use pace::{AUTO_MAX, Gather};
 pub use probe::{Backend, BackendChoice, Chosen, Unavailable, probe};
 
-/// How long nothing has come when a sink is told so, again and again.
+/// How long nothing has come when a sink is told so.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it is told again while nothing comes.
+const IDLE_INTERVAL_LONG: Duration = Duration::from_secs(10);
 
 /// How long a stopped receiver goes on to empty its socket. An idle moment of
 /// the senders ends it much earlier; only senders faster than the sink get here.
@@ -63,8 +67,8 @@ pub trait Sink {
     fn out_of_buffers(&mut self) {}
     /// After the last datagram of a batch.
     fn batch_end(&mut self);
-    /// Nothing more has come: about once a second while that is so, and before
-    /// somebody looks at the numbers.
+    /// Nothing more has come: for a second, for some ten seconds again, or when
+    /// somebody is about to look at the numbers.
     fn idle(&mut self);
     /// Receiving failed, possibly in the middle of a batch. It is tried again,
     /// by other means if need be.
@@ -81,7 +85,7 @@ pub trait LineSink {
     fn batch_end(&mut self);
     /// Something happened to a connection.
     fn event(&mut self, event: StreamEvent);
-    /// About once a second while nothing comes.
+    /// Nothing has come for a while: a second, or some ten seconds again.
     fn idle(&mut self);
     /// Accepting, or what all connections need, failed. It is tried again, by
     /// other means if need be.
@@ -95,8 +99,12 @@ pub enum StreamEvent {
     Connected,
     /// Reading failed other than by its end.
     ReadFailed,
-    /// A line exceeded the cap; the connection is closed.
+    /// A line exceeded the cap.
     LineTooLong,
+    /// One was closed at once, because there were as many as there may be.
+    Refused,
+    /// One was closed because nothing had come for too long.
+    Idle,
     /// Accepting failed, for want of descriptors most likely; it is tried again.
     AcceptFailed,
 }

@@ -18,37 +18,50 @@
 //! closed here, so the peer sees an end as soon as everything was read.
 
 use std::cell::{Cell, RefCell};
+use std::future::pending;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::{SockRef, Socket};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio::time;
 
 use super::backoff::Backoff;
 use super::connection::{self, Connection};
-use super::lines::{Lines, TooLong};
+use super::lines::{Framed, Lines, LongLines};
 use super::probe::Backend;
 use super::socket::BACKLOG;
-use super::{DRAIN_MAX, IDLE_INTERVAL, LineSink, Stop, StreamEvent};
+use super::{DRAIN_MAX, IDLE_INTERVAL, IDLE_INTERVAL_LONG, LineSink, Stop, StreamEvent};
 use crate::sys::readiness::Readiness;
 
 /// How connections are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// What a line may have at most, its newline included.
     pub line_bytes_max: usize,
+    /// What a longer one does.
+    pub long_lines: LongLines,
+    /// How long nothing may come over a connection before it is closed.
+    pub idle_max: Option<Duration>,
+    /// A permit for each connection that there may be at once; threads share
+    /// them.
+    pub places: Arc<Semaphore>,
 }
 
 impl Default for Options {
-    /// The cap of the reference.
+    /// The line cap of the reference; no other limits, as it has none.
     fn default() -> Options {
         Options {
             line_bytes_max: 4096,
+            long_lines: LongLines::End,
+            idle_max: None,
+            places: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         }
     }
 }
@@ -80,6 +93,12 @@ pub fn run<S: LineSink + 'static>(
         .build()?;
     let serving = serve(listeners, Backend::Recvmmsg, options, stop, sink);
     LocalSet::new().block_on(&runtime, serving)
+}
+
+/// A connection and its place among those that there may be.
+struct Placed {
+    connection: Connection,
+    _place: OwnedSemaphorePermit,
 }
 
 /// What the tasks of one thread have in common.
@@ -119,8 +138,12 @@ async fn serve<S: LineSink + 'static>(
         accepting.spawn_local(accept(listener, Rc::clone(&thread)));
     }
     let stop = Readiness::new(stop.as_fd().try_clone_to_owned()?)?;
-    while time::timeout(IDLE_INTERVAL, stop.ready()).await.is_err() {
-        thread.tick();
+    let mut patience = IDLE_INTERVAL;
+    while time::timeout(patience, stop.ready()).await.is_err() {
+        patience = match thread.tick() {
+            true => IDLE_INTERVAL,
+            false => IDLE_INTERVAL_LONG,
+        };
     }
     stopping.send_replace(true);
     // Peers that send faster than we read are cut off.
@@ -141,7 +164,8 @@ async fn accept<S: LineSink + 'static>(listener: Readiness, thread: Rc<Thread<S>
                 match accepted.and_then(|socket| thread.connect(socket)) {
                     Ok(connection) => {
                         backoff.worked();
-                        connections.spawn_local(read(connection, Rc::clone(&thread)));
+                        let reading = connection.map(|it| read(it, Rc::clone(&thread)));
+                        reading.map(|reading| connections.spawn_local(reading));
                     }
                     Err(error) => {
                         thread.accept_failed(&error);
@@ -156,7 +180,8 @@ async fn accept<S: LineSink + 'static>(listener: Readiness, thread: Rc<Thread<S>
         let Ok(connection) = accepted.and_then(|socket| thread.connect(socket)) else {
             break;
         };
-        connections.spawn_local(read(connection, Rc::clone(&thread)));
+        let reading = connection.map(|it| read(it, Rc::clone(&thread)));
+        reading.map(|reading| connections.spawn_local(reading));
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
@@ -169,8 +194,10 @@ fn accept_one(listener: BorrowedFd<'_>) -> io::Result<Socket> {
     Ok(socket)
 }
 
-async fn read<S: LineSink>(connection: Connection, thread: Rc<Thread<S>>) {
-    let mut lines = Lines::new(thread.options.line_bytes_max);
+async fn read<S: LineSink>(connection: Placed, thread: Rc<Thread<S>>) {
+    let Placed { connection, .. } = &connection;
+    let options = &thread.options;
+    let mut lines = Lines::new(options.line_bytes_max, options.long_lines);
     let mut stopped = thread.stopped.clone();
     loop {
         let outcome = {
@@ -182,6 +209,11 @@ async fn read<S: LineSink>(connection: Connection, thread: Rc<Thread<S>>) {
                     read.await
                 }
                 outcome = &mut read => outcome,
+                () = sleep_for(options.idle_max) => {
+                    thread.sink.borrow_mut().event(StreamEvent::Idle);
+                    connection.end();
+                    read.await
+                }
             }
         };
         match outcome {
@@ -189,6 +221,14 @@ async fn read<S: LineSink>(connection: Connection, thread: Rc<Thread<S>>) {
             Ok(ControlFlow::Break(())) => return,
             Err(_) => return thread.read_failed(&lines),
         }
+    }
+}
+
+/// Sleeps, without a time for ever.
+async fn sleep_for(time: Option<Duration>) {
+    match time {
+        Some(time) => time::sleep(time).await,
+        None => pending().await,
     }
 }
 
@@ -201,11 +241,19 @@ fn pass_panic_on(ended: Result<(), JoinError>) {
 }
 
 impl<S: LineSink> Thread<S> {
-    fn connect(&self, socket: Socket) -> io::Result<Connection> {
-        let connection = Connection::new(socket, self.backend, &self.buffer)?;
+    /// Gives an accepted socket a place, or closes it if there is none.
+    fn connect(&self, socket: Socket) -> io::Result<Option<Placed>> {
         self.is_busy.set(true);
+        let Ok(place) = Arc::clone(&self.options.places).try_acquire_owned() else {
+            self.sink.borrow_mut().event(StreamEvent::Refused);
+            return Ok(None);
+        };
+        let connection = Connection::new(socket, self.backend, &self.buffer)?;
         self.sink.borrow_mut().event(StreamEvent::Connected);
-        Ok(connection)
+        Ok(Some(Placed {
+            connection,
+            _place: place,
+        }))
     }
 
     fn accept_failed(&self, error: &io::Error) {
@@ -221,14 +269,12 @@ impl<S: LineSink> Thread<S> {
             self.take_rest(lines);
             return ControlFlow::Break(());
         }
-        let fed = self.batch(|sink| lines.feed(bytes, |line| sink.line(line)));
-        match fed {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(TooLong) => {
-                self.sink.borrow_mut().event(StreamEvent::LineTooLong);
-                ControlFlow::Break(())
-            }
-        }
+        self.batch(|sink| {
+            lines.feed(bytes, |framed| match framed {
+                Framed::Line(line) => sink.line(line),
+                Framed::TooLong => sink.event(StreamEvent::LineTooLong),
+            })
+        })
     }
 
     /// An error behind an unfinished line is not reported: as for the
@@ -260,11 +306,13 @@ impl<S: LineSink> Thread<S> {
         outcome
     }
 
-    /// Another second has passed.
-    fn tick(&self) {
-        if !self.is_busy.replace(false) {
+    /// Some time has passed; says whether anything had come in it.
+    fn tick(&self) -> bool {
+        let was_busy = self.is_busy.replace(false);
+        if !was_busy {
             self.sink.borrow_mut().idle();
         }
+        was_busy
     }
 }
 

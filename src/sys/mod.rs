@@ -11,8 +11,7 @@ pub mod mmsg;
 mod pages;
 pub mod poll;
 pub mod readiness;
-#[cfg(test)]
-pub(crate) mod seccomp;
+pub mod seccomp;
 pub mod socket_options;
 pub mod uring;
 

@@ -1,16 +1,24 @@
-//! For tests: threads to which the kernel refuses what it refuses to many
-//! containers.
+//! For tests, here and of the whole program: threads, and the processes that
+//! they start, to which the kernel refuses what it refuses to many containers.
 #![allow(unsafe_code, reason = "seccomp has no safe wrapper in std")]
 
 use std::io;
 
-/// From now on, setting up a ring fails with `errno` on the calling thread and
-/// on those that it starts.
-pub(crate) fn deny_io_uring(errno: i32) -> io::Result<()> {
-    deny(&[(NUMBER, libc::SYS_io_uring_setup as u32)], errno)
+/// From now on, all calls of io_uring fail with `errno` on the calling thread
+/// and on the threads and processes that it starts.
+pub fn deny_io_uring(errno: i32) -> io::Result<()> {
+    let calls = [
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+    ];
+    calls
+        .iter()
+        .try_for_each(|call| deny(&[(NUMBER, *call as u32)], errno))
 }
 
 /// From now on, the calling thread and those that it starts have no IPv6.
+#[cfg(test)]
 pub(crate) fn deny_ipv6() -> io::Result<()> {
     let conditions = [
         (NUMBER, libc::SYS_socket as u32),
@@ -22,6 +30,7 @@ pub(crate) fn deny_ipv6() -> io::Result<()> {
 /// Where a filter finds these in `struct seccomp_data`; of the argument the
 /// lower half, on little-endian machines.
 const NUMBER: u32 = 0;
+#[cfg(test)]
 const FIRST_ARGUMENT: u32 = 16;
 
 /// Denies the system calls of which each condition holds: the word at an offset

@@ -55,6 +55,8 @@ pub enum Count {
     BuffersExhausted,
     ReceiveErrors,
     AcceptErrors,
+    RefusedConnections,
+    IdleConnections,
     CacheLength,
     CacheGets,
     CacheHits,
@@ -221,7 +223,7 @@ const FAMILIES: &[CountFamily] = &[
     ),
     single(
         "statsd_exporter_tcp_too_long_lines_total",
-        "TCP connections closed because a line was too long.",
+        "Lines over TCP that were too long.",
         &[(Count::TcpTooLongLines, "")],
     ),
     single(
@@ -236,7 +238,7 @@ const FAMILIES: &[CountFamily] = &[
     ),
     single(
         "pitot_unixstream_too_long_lines_total",
-        "Unix stream connections closed because a line was too long.",
+        "Lines over Unix stream connections that were too long.",
         &[(Count::UnixStreamTooLongLines, "")],
     ),
     single(
@@ -258,6 +260,16 @@ const FAMILIES: &[CountFamily] = &[
         "pitot_accept_errors_total",
         "Connections that could not be accepted at first; it is tried again.",
         &[(Count::AcceptErrors, "")],
+    ),
+    single(
+        "pitot_connections_refused_total",
+        "Connections closed at once because there were as many as there may be.",
+        &[(Count::RefusedConnections, "")],
+    ),
+    single(
+        "pitot_idle_connections_closed_total",
+        "Connections closed because nothing came over them for too long.",
+        &[(Count::IdleConnections, "")],
     ),
 ];
 

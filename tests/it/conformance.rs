@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use pitot::sys::seccomp;
 use pitot_loadgen::case::Case;
 use regex::Regex;
 
@@ -39,6 +40,30 @@ fn cases_pass_with_io_uring() {
 fn cases_pass_with_recvmmsg() {
     if harness::reference().is_none() {
         play_all(&["--receive.backend=recvmmsg"]);
+    }
+}
+
+/// Containers refuse io_uring in either of these ways; then all goes on by
+/// `recvmmsg`, without a flag.
+#[test]
+fn cases_pass_where_io_uring_is_refused() {
+    if harness::reference().is_some() {
+        return;
+    }
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let refused = std::thread::spawn(move || {
+            seccomp::deny_io_uring(errno).expect("a filter");
+            let exporter = harness::start(&[], None);
+            harness::page_when(&exporter, |page| {
+                let info = page.family("pitot_receive_backend_info").expect("a family");
+                let labels = &info.samples[0].key.labels;
+                labels.contains(&("backend".to_owned(), "recvmmsg".to_owned()))
+            });
+            play_all(&[]);
+        });
+        if let Err(panic) = refused.join() {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 

@@ -16,6 +16,8 @@ mod harness;
 mod loss;
 /// Plays one conformance case.
 mod player;
+/// The end of the program, and reloads.
+mod shutdown;
 /// One datagram from the wire to the page, and a clean end.
 mod smoke;
 /// Rules of this code base that the compiler does not check.

@@ -130,6 +130,10 @@ impl Server {
     }
 
     fn start_with(stop: Stop, backend: Backend, listeners: Vec<Socket>) -> Server {
+        Server::start_as(Options::default(), stop, backend, listeners)
+    }
+
+    fn start_as(options: Options, stop: Stop, backend: Backend, listeners: Vec<Socket>) -> Server {
         let (sender, seen) = mpsc::channel();
         let sink = Recorder {
             is_in_batch: false,
@@ -137,7 +141,7 @@ impl Server {
         };
         let stopped_by = stop.clone();
         let thread = std::thread::spawn(move || {
-            run(listeners, backend, Options::default(), &stopped_by, sink).unwrap();
+            run(listeners, backend, options, &stopped_by, sink).unwrap();
         });
         Server { stop, thread, seen }
     }
@@ -220,6 +224,82 @@ fn a_line_that_is_too_long_ends_the_connection() {
     }
 }
 
+/// A server with limits, for each backend, and a TCP peer that is connected.
+fn with_limits(options: &Options, test: impl Fn(Server, TcpStream, &Addresses)) {
+    for backend in backends() {
+        let (listeners, addresses) = listen();
+        let stop = Stop::new().unwrap();
+        let server = Server::start_as(options.clone(), stop, backend, listeners);
+        let peer = TcpStream::connect(addresses.tcp).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(server.next(), Event(Connected));
+        test(server, peer, &addresses);
+    }
+}
+
+#[test]
+fn a_long_line_may_be_skipped_and_the_connection_lives() {
+    let options = Options {
+        line_bytes_max: 5000,
+        long_lines: LongLines::Skip,
+        ..Options::default()
+    };
+    with_limits(&options, |server, mut peer, _| {
+        let longest = "x".repeat(4999);
+        let longer = "y".repeat(200_000);
+        write!(peer, "{longest}\n{longer}\nb\n").unwrap();
+        assert_eq!(server.next(), line(&longest));
+        assert_eq!(server.next(), Event(LineTooLong));
+        assert_eq!(server.next(), line("b"));
+        assert_eq!(server.stop(), []);
+    });
+}
+
+#[test]
+fn an_idle_connection_is_closed_and_its_last_line_taken() {
+    let options = Options {
+        idle_max: Some(Duration::from_millis(200)),
+        ..Options::default()
+    };
+    with_limits(&options, |server, mut peer, _| {
+        peer.write_all(b"a\nb").unwrap();
+        assert_eq!(server.next(), line("a"));
+        assert_eq!(server.next(), Event(StreamEvent::Idle));
+        assert_eq!(server.next(), line("b"));
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        assert_eq!(server.stop(), []);
+    });
+}
+
+#[test]
+fn there_are_no_more_connections_than_there_may_be() {
+    let options = Options {
+        places: Arc::new(Semaphore::new(1)),
+        ..Options::default()
+    };
+    with_limits(&options, |server, mut first, addresses| {
+        for _ in 0..2 {
+            let mut second = addresses.connect_unix();
+            assert_eq!(server.next(), Event(StreamEvent::Refused));
+            assert!(matches!(second.read(&mut [0]), Ok(0) | Err(_)));
+        }
+        first.write_all(b"a\n").unwrap();
+        assert_eq!(server.next(), line("a"));
+        first.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(first.read(&mut [0]).unwrap(), 0);
+        // The place is free a moment after the peer has seen the end.
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let mut third = addresses.connect_unix();
+        while server.next() != Event(Connected) {
+            assert!(std::time::Instant::now() < deadline);
+            third = addresses.connect_unix();
+        }
+        third.write_all(b"b\n").unwrap();
+        assert_eq!(server.next(), line("b"));
+        assert_eq!(server.stop(), []);
+    });
+}
+
 #[test]
 fn connections_are_read_side_by_side() {
     for backend in backends() {
@@ -257,7 +337,7 @@ fn a_reset_is_reported_unless_it_cuts_a_line() {
             peer.write_all(sent.as_bytes()).unwrap();
             assert_eq!(server.next(), line("a"));
             // A close that does not linger resets the connection.
-            let no_time = Some(std::time::Duration::ZERO);
+            let no_time = Some(Duration::ZERO);
             SockRef::from(&peer).set_linger(no_time).unwrap();
             drop(peer);
             assert_eq!(server.next(), after, "{backend:?}, {sent:?}");
