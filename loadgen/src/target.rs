@@ -131,6 +131,11 @@ impl Target {
         })
     }
 
+    /// Whether it takes lines rather than datagrams.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Target::Tcp(_) | Target::UnixStream(_))
+    }
+
     /// Whether a receiver that is slow makes its senders wait. Over UDP it loses
     /// datagrams instead.
     pub fn pushes_back(&self) -> bool {

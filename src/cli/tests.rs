@@ -62,7 +62,7 @@ fn every_flag_is_set_from_its_own_name() {
             (false, _, Some(word)) if *word != flag.default => {
                 format!("--{}={word}", flag.name)
             }
-            (false, "200ms" | "auto", _) => format!("--{}=1m", flag.name),
+            (false, "200ms" | "0s" | "auto", _) => format!("--{}=1m", flag.name),
             (false, _, _) => format!("--{}=7", flag.name),
         };
         let argument = argument.replace("log.level=7", "log.level=debug");

@@ -49,7 +49,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Args {
     /// Trace to send, .jsonl or .jsonl.gz
     trace: PathBuf,
-    /// Where to: host:port (UDP), tcp:host:port or unix:/path
+    /// Where to: host:port (UDP), tcp:host:port, unixgram:/path or unix:/path
     #[arg(long, value_name = "ADDR", required_unless_present = "exporter")]
     to: Option<Target>,
     /// Where the exporter's page is
@@ -169,7 +169,7 @@ pub fn verify<'a>(
     let marks = Marks::of(&before, kernel_drops(&subject.to));
     let sent = send()?;
     // What an interrupt kept from being sent is not expected either.
-    let is_stream = matches!(subject.to, Target::Tcp(_));
+    let is_stream = subject.to.is_stream();
     for (source, payload) in datagrams.take(usize::try_from(sent.datagrams)?) {
         ledger.datagram(source, payload, is_stream);
     }
