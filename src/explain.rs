@@ -307,4 +307,50 @@ mod tests {
              \x20 not by  m.yml:3 glob a.*.*: it has 3 segments, the name 2\n",
         );
     }
+
+    #[test]
+    fn what_lines_tell_of_their_sender() {
+        let text = "learn:\n\
+            - {fact: two, match: ^tell$}\n\
+            - {dag_id: $1, match: '^run\\.(.+)$'}\n\
+            mappings:\n\
+            - {match: 't\\.(.+)', match_type: regex, name: tt, dag_and_task: $1, when: two}\n\
+            - {match: g, name: gg, gauge_signs: absolute}\n\
+            - {match: n, name: nn, drop_negative: true}\n";
+        let file = rules::read(text.as_bytes(), "profile:x").unwrap();
+        let mapper = Mapper::compile([(Arc::from("profile:x"), file)]).unwrap();
+        let lines = [
+            "t.a.b.c:1|g",
+            "tell:1|c",
+            "t.a.b.c:1|g",
+            "run.a.b:1|c",
+            "t.a.b.c:1|g",
+            "g:-1|g",
+            "n:-1|c",
+        ];
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        let page = explain(&mapper, &Dialects::ALL, &lines);
+        let told = ["learnt", "split", "result", "not by", "sign"];
+        let is_told = |line: &&str| told.iter().any(|word| line.trim_start().starts_with(word));
+        let found: Vec<&str> = page.lines().filter(is_told).map(str::trim_start).collect();
+        assert_eq!(
+            found,
+            [
+                "result  gauge t_a_b_c",
+                // Of a profile only what fits.
+                "not by  profile:x:5 regex t\\.(.+): it holds only where it is known: two",
+                "learnt  two",
+                "result  counter tell",
+                "split   at the first dot: no line has told of a DAG whose id begins it",
+                "result  gauge tt{dag_id=\"a\",task_id=\"b.c\"}",
+                "learnt  a.b is a DAG",
+                "result  counter run_a_b",
+                "split   after the longest DAG id that other lines have told",
+                "result  gauge tt{dag_id=\"a.b\",task_id=\"c\"}",
+                "sign    part of the value: the gauge is set to it",
+                "result  gauge gg",
+                "result  dropped: it is negative",
+            ]
+        );
+    }
 }

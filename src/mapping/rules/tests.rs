@@ -2,6 +2,7 @@
 //! warned of.
 
 mod fields;
+mod own;
 
 use super::*;
 
