@@ -281,12 +281,11 @@ impl Mapper {
         }
         let mut labels = rule.labels(rule.tag_edits.labels(sample.tags), &captures);
         let split = rule.dag_and_task.as_ref().map(|template| {
-            let (dag, task, split) = match captures.expand(template) {
-                Cow::Borrowed(text) => owned(self.knowledge.split(text)),
-                Cow::Owned(text) => owned(self.knowledge.split(&text)),
-            };
-            labels::set(&mut labels, "dag_id", dag, false);
-            labels::set(&mut labels, "task_id", task, false);
+            let text = captures.expand(template);
+            let (dag, task, split) = self.knowledge.split(&text);
+            for (label, id) in [("dag_id", dag), ("task_id", task)] {
+                labels::set(&mut labels, label, Cow::Owned(id.to_owned()), false);
+            }
             split
         });
         Mapped::Series(Plan {
@@ -453,12 +452,6 @@ fn stars(pattern: &str) -> usize {
 fn scales(own: &OwnText, knowledge: &Knowledge) -> Result<Vec<Scale>, TooManyFacts> {
     let scales = own.scale_when.iter();
     scales.map(|text| Scale::new(text, knowledge)).collect()
-}
-
-/// Labels that do not borrow the text they were cut from.
-fn owned<'a>((dag, task, split): (&str, &str, Split)) -> (Cow<'a, str>, Cow<'a, str>, Split) {
-    let own = |text: &str| Cow::Owned(text.to_owned());
-    (own(dag), own(task), split)
 }
 
 fn compile_regex(file: &Arc<str>, pattern: &str, line: usize) -> Result<GoRegex, ConfigError> {

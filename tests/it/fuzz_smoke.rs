@@ -68,7 +68,14 @@ fn mutated_mapping_files() {
 
 /// Rules of every kind, on the names that the seeds like best.
 const MAPPING: &str = r"
+learn:
+- {fact: told, match: '^c', match_tags: t}
+- {dag_id: '$1', match: '^[a-c]\.(.+\..+)'}
 mappings:
+- {match: e, when: told, name: ee, gauge_signs: by_dialect}
+- {match: e, match_tags: t, name: et, rename_tags: {t: tt}, drop_tags: u, scale_when: [{when: told, scale: 2}]}
+- {match: f, name: ff, drop_negative: true}
+- {match: '^[a-f]\.(.+\..+)$', match_type: regex, name: parted, dag_and_task: '$1'}
 - {match: a.*, name: 'a_$1', labels: {one: '$1'}}
 - {match: 'b', name: bb, observer_type: histogram, labels: {le: x}, match_metric_type: gauge}
 - {match: '^([a-z])\.?(\d*)$', match_type: regex, name: 'rx_$1', labels: {two: '$2'}, observer_type: histogram}
