@@ -41,6 +41,11 @@ fn the_defaults() {
     assert!(config.receive.shards.get() >= 1);
     assert_eq!(config.receive.read_buffer, 4 << 20);
     assert_eq!(config.receive.gather, Gather::Auto);
+    assert_eq!(config.shutdown_grace, Duration::ZERO);
+    assert_eq!(
+        (config.stream.idle_max, config.stream.line_bytes_max),
+        (None, None)
+    );
     let endpoints = endpoints(&[]).unwrap();
     assert_eq!(endpoints.udp.as_ref().unwrap().as_str(), ":9125");
     check_bound(Ok(endpoints.udp.unwrap()), "[::]:9125");
@@ -63,6 +68,13 @@ fn settings_find_their_fields() {
         "--statsd.read-buffer=-5",
         "--receive.backend=recvmmsg",
         "--receive.shards=1024",
+        "--receive.gather=0",
+        "--receive.steering=cpu",
+        "--receive.pin",
+        "--shutdown.grace=30s",
+        "--stream.max-connections=5",
+        "--stream.idle-timeout=1h",
+        "--stream.line-max=65536",
         "--check-config",
     ])
     .unwrap();
@@ -81,6 +93,18 @@ fn settings_find_their_fields() {
     assert_eq!(config.receive.read_buffer, -5);
     assert_eq!(config.receive.backend, BackendChoice::Recvmmsg);
     assert_eq!(config.receive.shards.get(), 1024);
+    assert_eq!(config.receive.gather, Gather::AtMost(Duration::ZERO));
+    assert_eq!(config.receive.steering, Steering::Core);
+    assert!(config.receive.pin);
+    assert_eq!(config.shutdown_grace, Duration::from_secs(30));
+    assert_eq!(
+        config.stream,
+        Stream {
+            connections_max: 5,
+            idle_max: Some(Duration::from_secs(3600)),
+            line_bytes_max: Some(65536),
+        }
+    );
 }
 
 #[test]
@@ -105,6 +129,22 @@ fn what_every_run_refuses() {
         (
             "--receive.shards=1025",
             "--receive.shards: \"1025\" is more than 1024; 0 is one for each usable core",
+        ),
+        (
+            "--receive.gather=21ms",
+            "--receive.gather: \"21000000ns\" is not from 0 to 20ms",
+        ),
+        (
+            "--shutdown.grace=-1s",
+            "--shutdown.grace: \"-1000000000ns\" is not from 0 to 3600s",
+        ),
+        (
+            "--stream.max-connections=0",
+            "--stream.max-connections: \"0\" is not from 1 to 16777216",
+        ),
+        (
+            "--stream.line-max=4095",
+            "--stream.line-max: \"4095\" is neither 0 nor from 4096 to 1048576",
         ),
     ] {
         let error = config(&[argument, "--check-config"]).unwrap_err();

@@ -27,7 +27,7 @@ use crate::sys::socket_options::receive_memory;
 /// The visits to the kernel of one drain. A drain is over when the socket is
 /// empty; this many find all that the largest usual buffer can hold, and bound
 /// how long one takes that never gets there.
-const VISITS_MAX: usize = 256;
+const VISITS_MAX: usize = 512;
 
 /// How to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
